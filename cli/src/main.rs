@@ -1,0 +1,2 @@
+//! The `cleat` command.
+fn main() {}

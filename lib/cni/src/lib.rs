@@ -1,0 +1,1 @@
+//! The CNI protocol: the plugin half and the runtime half

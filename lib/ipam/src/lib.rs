@@ -1,0 +1,1 @@
+//! Pools and leases in host-local's on-disk format

@@ -1,0 +1,1 @@
+//! Netlink sockets and typed requests, network namespaces, sysctl, conntrack, mounts

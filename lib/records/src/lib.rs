@@ -1,0 +1,1 @@
+//! JSON documents on disk: atomic replace, lock, list, watch, schema version

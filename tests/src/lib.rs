@@ -1,0 +1,1 @@
+//! The lab: nodes and containers as namespaces.
