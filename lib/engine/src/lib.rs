@@ -1,0 +1,1 @@
+//! What a front can ask for: plans, attachments, ports and names.

@@ -1,0 +1,278 @@
+//! A blocking netlink socket: batches with one acknowledgement, requests, dumps. Keeps the
+//! kernel's extended-ack text, and retries a dump that was interrupted by a change.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink as protocol, recv, send,
+    socket_with, sockopt,
+};
+
+use crate::error::{Error, Result, describe};
+use crate::sys;
+use crate::wire::{self, Ack, Batch, Received, flags};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// `NLM_F_CAPPED`: the error message does not repeat the request.
+const CAPPED: u16 = 0x100;
+/// `NLMSGERR_ATTR_MSG`.
+const ERROR_TEXT: u16 = 1;
+const DUMP_TRIES: u32 = 20;
+
+/// Which kernel subsystem a socket talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Links, addresses, routes, neighbours.
+    Route,
+    /// nf_tables and conntrack.
+    Netfilter,
+}
+
+/// A refused message of a batch.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Which message, from 0.
+    pub index: usize,
+    /// The error number.
+    pub errno: Errno,
+    /// The kernel's own text, or the errno's.
+    pub text: String,
+}
+
+impl Refusal {
+    /// As an error of this crate.
+    pub fn into_error(self, op: &'static str, object: impl Into<String>) -> Error {
+        Error::Kernel { op, object: object.into(), errno: self.errno, text: self.text }
+    }
+}
+
+/// A netlink socket, bound to the network namespace it was opened in.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    which: Protocol,
+    next: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens one in the calling thread's network namespace.
+    pub fn open(which: Protocol) -> Result<Self> {
+        let number = match which {
+            // NETLINK_ROUTE is protocol 0.
+            Protocol::Route => None,
+            Protocol::Netfilter => Some(protocol::NETFILTER),
+        };
+        let fail = |errno| Error::kernel("open", "netlink socket", errno);
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)
+            .map_err(fail)?;
+        // Older kernels lack one or the other: errors are then less telling, and nothing else.
+        let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_EXT_ACK);
+        let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK);
+        let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK);
+        Ok(Self { fd, which, next: 1, buffer: vec![0; 32 * 1024] })
+    }
+
+    /// Sends the messages in one go and waits until the kernel has done them all. On refusal,
+    /// those after the refused one were still tried (rtnetlink), or none was kept (nf_tables).
+    pub fn send_batch(&mut self, batch: &mut Batch) -> Result<std::result::Result<(), Refusal>> {
+        if batch.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.exchange(batch, Ack::Last, |_| {})
+    }
+
+    /// Sends the messages and hands every answer that is not an acknowledgement to `each`,
+    /// until the message that `ack` names is acknowledged (with `AsFlagged`, the last).
+    pub fn exchange(
+        &mut self,
+        batch: &mut Batch,
+        ack: Ack,
+        mut each: impl FnMut(Received<'_>),
+    ) -> Result<std::result::Result<(), Refusal>> {
+        let (first, count) = (self.next, batch.len() as u32);
+        self.next = self.next.wrapping_add(count);
+        self.transmit(batch.seal(first, ack))?;
+        let mut refused: Option<Refusal> = None;
+        let barrier = match ack {
+            Ack::At(index) => index as u32,
+            Ack::Last | Ack::AsFlagged => count.saturating_sub(1),
+        };
+        loop {
+            let size = self.receive()?;
+            for message in wire::messages(self.buffer.get(..size).unwrap_or_default()) {
+                let index = message.seq.wrapping_sub(first);
+                if index >= count {
+                    continue;
+                }
+                if message.kind != NLMSG_ERROR {
+                    each(message);
+                    continue;
+                }
+                if let Some((errno, text)) = refusal(&message)
+                    && refused.as_ref().is_none_or(|r| r.index > index as usize)
+                {
+                    refused = Some(Refusal { index: index as usize, errno, text });
+                }
+                // nf_tables reports a failed commit on the batch's first message, and then only there.
+                if index == barrier || (index == 0 && self.which == Protocol::Netfilter) {
+                    return Ok(refused.map_or(Ok(()), Err));
+                }
+            }
+        }
+    }
+
+    /// Sends one request and collects its answer: `None` where the kernel has no such object.
+    pub fn ask<T>(
+        &mut self,
+        op: &'static str,
+        batch: &mut Batch,
+        parse: impl Fn(Received<'_>) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let mut found = None;
+        let outcome =
+            self.exchange(batch, Ack::Last, |m| found = found.take().or_else(|| parse(m)))?;
+        match outcome.map_err(|r| r.into_error(op, "")) {
+            Ok(()) => Ok(found),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends one dump request (its flags hold `DUMP`) and collects the answers; begun again
+    /// when the kernel says that it was interrupted.
+    pub fn dump<T>(
+        &mut self,
+        op: &'static str,
+        batch: &mut Batch,
+        parse: impl Fn(Received<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        for _ in 0..DUMP_TRIES {
+            let mut found = Vec::new();
+            if self.dump_once(op, batch, |m| found.extend(parse(m)))? {
+                return Ok(found);
+            }
+        }
+        Err(Error::Interrupted { op, tries: DUMP_TRIES })
+    }
+
+    /// The socket's namespace: `SO_NETNS_COOKIE`, `None` before Linux 5.14.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        sys::netns_cookie(self.fd.as_fd())
+    }
+
+    /// Joins a multicast group to hear its notifications.
+    pub fn join(&self, group: u32) -> Result<()> {
+        sys::netlink_join(self.fd.as_fd(), group)
+            .map_err(|e| Error::kernel("join netlink group", group.to_string(), e))
+    }
+
+    /// The largest amount the kernel may queue for this socket, in bytes.
+    pub fn set_receive_buffer(&self, bytes: usize) -> Result<()> {
+        sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&self.fd, bytes))
+            .map_err(|e| Error::kernel("set receive buffer", bytes.to_string(), e))
+    }
+
+    /// Waits for the next datagram, whatever it is, and hands its messages on.
+    pub fn listen(&mut self, mut each: impl FnMut(Received<'_>)) -> Result<()> {
+        let size = self.receive()?;
+        wire::messages(self.buffer.get(..size).unwrap_or_default()).for_each(&mut each);
+        Ok(())
+    }
+
+    /// Sends without waiting for anything. The sequence number of the first message.
+    pub fn send_only(&mut self, batch: &mut Batch, ack: Ack) -> Result<u32> {
+        let first = self.next;
+        self.next = self.next.wrapping_add(batch.len() as u32);
+        self.transmit(batch.seal(first, ack))?;
+        Ok(first)
+    }
+
+    fn dump_once(
+        &mut self,
+        op: &'static str,
+        batch: &mut Batch,
+        mut each: impl FnMut(Received<'_>),
+    ) -> Result<bool> {
+        let seq = self.send_only(batch, Ack::AsFlagged)?;
+        let mut whole = true;
+        loop {
+            let size = self.receive()?;
+            for message in wire::messages(self.buffer.get(..size).unwrap_or_default()) {
+                if message.seq != seq {
+                    continue;
+                }
+                whole &= message.flags & flags::DUMP_INTR == 0;
+                match message.kind {
+                    NLMSG_DONE => return Ok(whole),
+                    NLMSG_ERROR => {
+                        return match refusal(&message) {
+                            Some((errno, text)) => {
+                                Err(Error::Kernel { op, object: String::new(), errno, text })
+                            }
+                            None => Ok(whole),
+                        };
+                    }
+                    _ => each(message),
+                }
+            }
+        }
+    }
+
+    fn transmit(&self, bytes: &[u8]) -> Result<()> {
+        loop {
+            match send(&self.fd, bytes, SendFlags::empty()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::MSGSIZE) => {
+                    // The default send buffer is 208 KiB; a large batch needs more.
+                    sockopt::set_socket_send_buffer_size_force(&self.fd, bytes.len() * 2)
+                        .or_else(|_| {
+                            sockopt::set_socket_send_buffer_size(&self.fd, bytes.len() * 2)
+                        })
+                        .map_err(|e| Error::kernel("send", "netlink batch", e))?;
+                    send(&self.fd, bytes, SendFlags::empty())
+                        .map_err(|e| Error::kernel("send", "netlink batch", e))?;
+                    return Ok(());
+                }
+                Err(e) => return Err(Error::kernel("send", "netlink batch", e)),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize> {
+        loop {
+            match recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::TRUNC) {
+                Ok((_, size)) if size > self.buffer.len() => {
+                    return Err(Error::Malformed { op: "receive", what: "datagram too long" });
+                }
+                Ok((size, _)) => return Ok(size),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Error::kernel("receive", "netlink answer", e)),
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The error in an `NLMSG_ERROR`; `None` for an acknowledgement.
+fn refusal(message: &Received<'_>) -> Option<(Errno, String)> {
+    let code = wire::u32_of(message.payload)? as i32;
+    if code == 0 {
+        return None;
+    }
+    let errno = Errno::from_raw_os_error(-code);
+    // After the code stands the request: its header only if capped, else the whole of it.
+    let request = wire::u32_of(message.payload.get(4..)?).unwrap_or(16) as usize;
+    let skip = if message.flags & CAPPED != 0 { 16 } else { request.next_multiple_of(4) };
+    let text = message.payload.get(4 + skip..).and_then(|rest| wire::find(rest, ERROR_TEXT));
+    Some((errno, text.map_or_else(|| describe(errno), wire::str_of)))
+}

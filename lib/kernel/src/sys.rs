@@ -1,0 +1,57 @@
+//! System calls that rustix has no safe form for. All of this crate's unsafe code for sockets
+//! stands here.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+pub(crate) const NETLINK_CAP_ACK: i32 = libc::NETLINK_CAP_ACK;
+pub(crate) const NETLINK_EXT_ACK: i32 = libc::NETLINK_EXT_ACK;
+pub(crate) const NETLINK_GET_STRICT_CHK: i32 = libc::NETLINK_GET_STRICT_CHK;
+const SO_NETNS_COOKIE: i32 = 71;
+
+/// Switches a boolean netlink option on.
+pub(crate) fn netlink_option(fd: BorrowedFd<'_>, option: i32) -> Result<(), Errno> {
+    set_netlink(fd, option, 1)
+}
+
+/// Subscribes to a multicast group.
+pub(crate) fn netlink_join(fd: BorrowedFd<'_>, group: u32) -> Result<(), Errno> {
+    set_netlink(fd, libc::NETLINK_ADD_MEMBERSHIP, group as i32)
+}
+
+/// The cookie of the socket's network namespace.
+pub(crate) fn netns_cookie(fd: BorrowedFd<'_>) -> Option<u64> {
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `cookie`, which lives on.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    (rc == 0).then_some(cookie)
+}
+
+fn set_netlink(fd: BorrowedFd<'_>, option: i32, value: i32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `size_of::<i32>()` bytes of `value`, which lives on the stack.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// The calling thread's errno.
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,2 @@
+//! The bridge CNI plugin.
+fn main() {}
