@@ -3,9 +3,22 @@
 //! namespace. It starts no program and knows nothing of networks or containers.
 #![allow(unsafe_code)]
 
+pub mod change;
+pub mod conntrack;
+pub mod delete;
 pub mod error;
+pub mod link;
+pub mod netns;
+pub mod process;
+pub mod rtnl;
 pub mod socket;
 mod sys;
+pub mod sysctl;
 pub mod wire;
 
+pub use change::{Change, LinkChange, Macvlan, Route, VethPair, Which};
 pub use error::{Error, Result};
+pub use link::{Link, Mac, Operstate};
+pub use netns::{Namespace, Presence};
+pub use rtnl::{Refused, Rtnl};
+pub use socket::Socket;

@@ -75,6 +75,11 @@ impl Socket {
         Ok(Self { fd, which, next: 1, buffer: vec![0; 32 * 1024] })
     }
 
+    /// Which subsystem it talks to.
+    pub fn protocol(&self) -> Protocol {
+        self.which
+    }
+
     /// Sends the messages in one go and waits until the kernel has done them all. On refusal,
     /// those after the refused one were still tried (rtnetlink), or none was kept (nf_tables).
     pub fn send_batch(&mut self, batch: &mut Batch) -> Result<std::result::Result<(), Refusal>> {
@@ -191,6 +196,29 @@ impl Socket {
         Ok(first)
     }
 
+    /// The batch's bytes, to be sent by somebody else on this socket, and its first number.
+    pub(crate) fn sealed(&mut self, batch: &mut Batch) -> (u32, Vec<u8>) {
+        let first = self.next;
+        self.next = self.next.wrapping_add(batch.len() as u32);
+        (first, batch.seal(first, Ack::Last).to_vec())
+    }
+
+    /// Reads one datagram and says what it tells of the request with this number.
+    pub(crate) fn hear(&mut self, seq: u32) -> Result<Option<Heard>> {
+        let size = self.receive()?;
+        let mut heard = None;
+        for message in wire::messages(self.buffer.get(..size).unwrap_or_default()) {
+            if message.seq == seq && heard.is_none() {
+                heard = Some(match (message.kind, refusal(&message)) {
+                    (NLMSG_ERROR, Some((errno, _))) => Heard::Refused(errno),
+                    (NLMSG_ERROR, None) => Heard::Done,
+                    (kind, _) => Heard::Message(kind),
+                });
+            }
+        }
+        Ok(heard)
+    }
+
     fn dump_once(
         &mut self,
         op: &'static str,
@@ -261,6 +289,16 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// What was heard of a request.
+pub(crate) enum Heard {
+    /// It was refused.
+    Refused(Errno),
+    /// It was acknowledged.
+    Done,
+    /// A message of this kind came.
+    Message(u16),
 }
 
 /// The error in an `NLMSG_ERROR`; `None` for an acknowledgement.

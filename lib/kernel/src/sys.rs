@@ -1,7 +1,7 @@
 //! System calls that rustix has no safe form for. All of this crate's unsafe code for sockets
 //! stands here.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -54,4 +54,41 @@ fn set_netlink(fd: BorrowedFd<'_>, option: i32, value: i32) -> Result<(), Errno>
 /// The calling thread's errno.
 pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Moves the calling thread into a new network namespace.
+pub(crate) fn unshare_net() -> Result<(), Errno> {
+    // SAFETY: no memory is involved; CLONE_NEWNET shares no resource that Rust code relies on.
+    let rc = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if rc == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Forks a child that closes every descriptor but those in `keep` (sorted), sends `bytes` on
+/// `socket`, and ends.
+pub(crate) fn send_in_child(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    keep: &[RawFd],
+) -> Result<(), Errno> {
+    let socket = socket.as_raw_fd();
+    // SAFETY: the child calls only async-signal-safe functions (system calls) on memory that
+    // was prepared before, and never returns from here.
+    unsafe {
+        match libc::fork() {
+            -1 => Err(last_errno()),
+            0 => {
+                let mut from: RawFd = 0;
+                for &fd in keep {
+                    if fd > from {
+                        libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
+                    }
+                    from = fd + 1;
+                }
+                libc::syscall(libc::SYS_close_range, from, RawFd::MAX, 0);
+                libc::send(socket, bytes.as_ptr().cast(), bytes.len(), 0);
+                libc::_exit(0)
+            }
+            _ => Ok(()),
+        }
+    }
 }
