@@ -209,10 +209,11 @@ impl Socket {
         let mut heard = None;
         for message in wire::messages(self.buffer.get(..size).unwrap_or_default()) {
             if message.seq == seq && heard.is_none() {
-                heard = Some(match (message.kind, refusal(&message)) {
-                    (NLMSG_ERROR, Some((errno, _))) => Heard::Refused(errno),
-                    (NLMSG_ERROR, None) => Heard::Done,
-                    (kind, _) => Heard::Message(kind),
+                heard = Some(match message.kind {
+                    NLMSG_ERROR => {
+                        refusal(&message).map_or(Heard::Done, |(errno, _)| Heard::Refused(errno))
+                    }
+                    kind => Heard::Message(kind),
                 });
             }
         }
@@ -307,7 +308,11 @@ fn refusal(message: &Received<'_>) -> Option<(Errno, String)> {
     if code == 0 {
         return None;
     }
-    let errno = Errno::from_raw_os_error(-code);
+    // Errnos end at 4095; anything else is no answer of this kernel.
+    let errno = match -i64::from(code) {
+        number @ 1..4096 => Errno::from_raw_os_error(number as i32),
+        _ => Errno::PROTO,
+    };
     // After the code stands the request: its header only if capped, else the whole of it.
     let request = wire::u32_of(message.payload.get(4..)?).unwrap_or(16) as usize;
     let skip = if message.flags & CAPPED != 0 { 16 } else { request.next_multiple_of(4) };
