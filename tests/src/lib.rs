@@ -1,1 +1,22 @@
-//! The lab: nodes and containers as namespaces.
+//! The lab: nodes and containers as network namespaces, the programs under test run from outside
+//! as a runtime runs them, and what they leave in the kernel and on disk made comparable.
+//!
+//! A test names what it needs and gets it private: folders, a host namespace with a LAN behind it,
+//! containers. All of it goes when the values go, after a panic too. The lab refuses to look inside
+//! the programs: whatever a suite asserts, a user could see.
+
+mod chain;
+mod invoke;
+mod lab;
+mod namespace;
+mod programs;
+mod snapshot;
+mod traffic;
+
+pub use chain::{Attached, Chain};
+pub use invoke::{Invocation, Outcome};
+pub use lab::{Container, Lab};
+pub use namespace::Namespace;
+pub use programs::Programs;
+pub use snapshot::Snapshot;
+pub use traffic::{Serving, Transport};

@@ -1,0 +1,186 @@
+//! One node: folders, a host namespace, and a LAN that it is connected to.
+
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use crate::chain::Chain;
+use crate::invoke::Invocation;
+use crate::namespace::Namespace;
+use crate::programs::Programs;
+use crate::snapshot::Snapshot;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A node under test. The host is 192.0.2.1 and 2001:db8::1 on `eth0`; its default routes lead to
+/// the LAN's only other station, 192.0.2.2 and 2001:db8::2, which has no route back to any
+/// container: who answers from there was translated, or [`Lab::route_from_lan`] was called.
+/// Forwarding is off.
+#[derive(Debug)]
+pub struct Lab {
+    /// The node's own namespace.
+    pub host: Namespace,
+    /// Another station on the node's LAN.
+    pub lan: Namespace,
+    programs: Programs,
+    folder: PathBuf,
+}
+
+impl Lab {
+    /// The host's addresses on the LAN.
+    pub const HOST: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+    /// The other station's addresses on the LAN.
+    pub const LAN: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
+
+    /// A node with the programs under test.
+    pub fn new() -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("cleat-lab-{}-{number}", process::id()));
+        for name in ["run", "state", "net.d", "leases", "tuning"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        let lab = Self {
+            host: Namespace::create("host"),
+            lan: Namespace::create("lan"),
+            programs: Programs::under_test(),
+            folder,
+        };
+        lab.connect();
+        lab
+    }
+
+    fn connect(&self) {
+        let (host, lan) = (&self.host, &self.lan);
+        host.set_sysctl("net/ipv4/ip_forward", "0");
+        host.set_sysctl("net/ipv6/conf/all/forwarding", "0");
+        host.ip(&format!("link add eth0 type veth peer name eth0 netns {}", lan.name()));
+        for (namespace, own) in [(host, Self::HOST), (lan, Self::LAN)] {
+            namespace.ip("link set lo up");
+            namespace.ip(&format!("addr add {}/24 dev eth0", own[0]));
+            namespace.ip(&format!("addr add {}/64 dev eth0 nodad", own[1]));
+            namespace.ip("link set eth0 up");
+        }
+        host.ip(&format!("route add default via {}", Self::LAN[0]));
+        host.ip(&format!("-6 route add default via {}", Self::LAN[1]));
+    }
+
+    /// The station on the LAN sends a subnet's packets to the host, as a router would.
+    pub fn route_from_lan(&self, subnet: &str) {
+        let gateway = if subnet.contains(':') { Self::HOST[1] } else { Self::HOST[0] };
+        self.lan.ip(&format!("route add {subnet} via {gateway}"));
+    }
+
+    /// The suites were asked to run against the reference plugins.
+    pub fn is_reference(&self) -> bool {
+        self.programs.is_reference()
+    }
+
+    /// The programs under test.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The lab's own folder: `run`, `state`, `net.d`, `leases`, `tuning`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where host-local's leases of a network lie.
+    pub fn leases(&self, network: &str) -> PathBuf {
+        self.folder.join("leases").join(network)
+    }
+
+    /// The addresses leased on a network, sorted as text.
+    pub fn leased(&self, network: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.leases(network))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.parse::<std::net::IpAddr>().is_ok())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The environment that keeps a program's state in the lab.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("CLEAT_RUN_DIR", self.folder.join("run")),
+            ("CLEAT_STATE_DIR", self.folder.join("state")),
+            ("CLEAT_NET_DIR", self.folder.join("net.d")),
+        ]
+    }
+
+    /// A container: an id and a namespace as a runtime hands it over.
+    pub fn container(&self) -> Container {
+        let namespace = Namespace::create("c");
+        // A runtime's ids are long and random; these are long and unique.
+        let id = format!("{:0>40}", namespace.name().replace('-', "."));
+        Container { id, ns: namespace }
+    }
+
+    /// A call of one plugin under test.
+    pub fn plugin(&self, name: &str) -> Invocation<'_> {
+        self.plugin_of(&self.programs, name)
+    }
+
+    /// A call of one plugin out of another folder.
+    pub fn plugin_of(&self, programs: &Programs, name: &str) -> Invocation<'_> {
+        Invocation::new(self, programs.clone(), name)
+    }
+
+    /// A conflist run by a runtime, with the plugins under test.
+    pub fn chain(&self, conflist: Value) -> Chain<'_> {
+        Chain::new(self, conflist)
+    }
+
+    /// A configuration whose state stays in the lab: `dataDir` is set for the plugins that have
+    /// the key, unless the test says another.
+    pub(crate) fn confined(&self, mut config: Value) -> Value {
+        if config["ipam"]["type"] == "host-local" {
+            let ipam = config["ipam"].as_object_mut().unwrap();
+            ipam.entry("dataDir").or_insert_with(|| json!(self.folder.join("leases")));
+        }
+        if config["type"] == "tuning" {
+            let tuning = config.as_object_mut().unwrap();
+            tuning.entry("dataDir").or_insert_with(|| json!(self.folder.join("tuning")));
+        }
+        config
+    }
+
+    /// What is there now, in the host's namespace and in the lab's folders.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self)
+    }
+
+    /// Ends the test with the difference if anything is not as it was.
+    #[track_caller]
+    pub fn assert_as_before(&self, before: &Snapshot) {
+        let difference = before.difference(&self.snapshot());
+        assert!(difference.is_empty(), "not as before (- gone, + left):\n{difference}");
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A container as a runtime sees it.
+#[derive(Debug)]
+pub struct Container {
+    /// The value of `CNI_CONTAINERID`.
+    pub id: String,
+    /// Its namespace.
+    pub ns: Namespace,
+}
