@@ -1,10 +1,17 @@
 //! The CNI protocol: the plugin half and the runtime half.
 
+mod command;
 mod error;
 pub mod json;
+pub mod name;
+mod plugin;
 mod result;
 mod version;
 
+pub use command::{Command, UnknownCommand};
 pub use error::Error;
+pub use plugin::{
+    CniArgs, Environment, Io, Ipam, NetConf, Plugin, Request, ValidAttachment, dispatch, run,
+};
 pub use result::{CniResult, Dns, Interface, IpConfig, Route};
 pub use version::{SpecVersion, UnknownVersion};
