@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, fs};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use serde_json::{Value, json};
 
@@ -76,6 +77,20 @@ impl Lab {
     /// The suites were asked to run against the reference plugins.
     pub fn is_reference(&self) -> bool {
         self.programs.is_reference()
+    }
+
+    /// With the reference plugins, waits until duplicate address detection is over, which they do
+    /// not. Ours return when the addresses are usable: for them this does nothing.
+    pub fn settle(&self, containers: &[&Container]) {
+        if !self.is_reference() {
+            return;
+        }
+        let namespaces = || containers.iter().map(|c| &c.ns).chain([&self.host]);
+        let tentative = |ns: &Namespace| ns.ip_json("-6 addr show tentative") != json!([]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while namespaces().any(tentative) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The programs under test.

@@ -38,7 +38,7 @@ fn used(lab: &Lab, chain: &Chain<'_>) -> Snapshot {
     lab.snapshot()
 }
 
-fn interface<'a>(attached: &'a Attached, index: usize) -> &'a Value {
+fn interface(attached: &Attached, index: usize) -> &Value {
     &attached.result["interfaces"][index]
 }
 
@@ -54,6 +54,7 @@ fn containers_reach_the_gateway_and_each_other() {
         let (one, two) = (lab.container(), lab.container());
         let first = chain.attach(&one);
         let second = chain.attach(&two);
+        lab.settle(&[&one, &two]);
         assert_eq!(one.ns.addresses("eth0").len(), subnets.len(), "{subnets:?}");
         for (index, address) in second.addresses().iter().enumerate() {
             let gateway = first.result["ips"][index]["gateway"].as_str().unwrap();
@@ -223,12 +224,14 @@ fn port_flag(lab: &Lab, attached: &Attached, flag: &str) -> Value {
 fn hairpin_and_promiscuous_mode() {
     let lab = Lab::new();
     let chain = lab.chain(network(json!({"hairpinMode": true})));
-    let attached = chain.attach(&lab.container());
+    let container = lab.container();
+    let attached = chain.attach(&container);
     assert_eq!(port_flag(&lab, &attached, "hairpin"), true);
 
     let lab = Lab::new();
     let chain = lab.chain(network(json!({"promiscMode": true})));
-    let attached = chain.attach(&lab.container());
+    let container = lab.container();
+    let attached = chain.attach(&container);
     assert_eq!(port_flag(&lab, &attached, "hairpin"), false);
     let bridge = lab.host.link("br0").unwrap();
     assert!(bridge["flags"].as_array().unwrap().contains(&json!("PROMISC")), "{bridge}");
@@ -376,6 +379,7 @@ fn masquerading_is_towards_others_only() {
     let (one, two) = (lab.container(), lab.container());
     let first = chain.attach(&one);
     let second = chain.attach(&two);
+    lab.settle(&[&one, &two]);
     let _lan = lab.lan.serve(9000);
     let _two = two.ns.serve(9000);
     let neighbours = [(first.v4(), second.v4()), (first.v6(), format!("[{}]", second.v6()))];
@@ -398,6 +402,7 @@ fn without_masquerading_the_lan_sees_the_container() {
     let chain = lab.chain(network(json!({"isDefaultGateway": true, "ipam": ranges(&[V4, V6])})));
     let container = lab.container();
     let attached = chain.attach(&container);
+    lab.settle(&[&container]);
     let _lan = lab.lan.serve(9000);
     let seen = container.ns.ask(Transport::Tcp, "192.0.2.2:9000").unwrap();
     assert_eq!(seen.to_string(), attached.v4());
@@ -610,7 +615,8 @@ fn status_says_why_the_next_attach_would_fail() {
     config["name"] = json!("net");
     let status = || lab.plugin("bridge").command("STATUS").config(&config).run();
     assert_eq!(status().ok(), Value::Null);
-    lab.chain(conflist).attach(&lab.container());
+    let holder = lab.container();
+    lab.chain(conflist).attach(&holder);
     let error = status().error();
     assert!(error["code"] == 50 || error["code"] == 51, "{error}");
 }
