@@ -17,10 +17,10 @@ struct Fake {
 }
 
 impl Fake {
-    fn note(&self, request: &Request) -> Result<(), Error> {
-        self.calls.borrow_mut().push(request.command);
+    fn note(&self, command: Command, request: &Request) -> Result<(), Error> {
+        self.calls.borrow_mut().push(command);
         match request.raw["fail"].as_str() {
-            Some("panic") => panic!("lost {}", request.command),
+            Some("panic") => panic!("lost {command}"),
             Some(msg) => Err(Error::try_again(msg).with_details("more")),
             None => Ok(()),
         }
@@ -33,7 +33,7 @@ impl Plugin for Fake {
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, Error> {
-        self.note(request)?;
+        self.note(Command::Add, request)?;
         if request.raw.get("noAddress").is_some() {
             return Ok(CniResult::default());
         }
@@ -46,19 +46,19 @@ impl Plugin for Fake {
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        self.note(request)
+        self.note(Command::Del, request)
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
-        self.note(request)
+        self.note(Command::Check, request)
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        self.note(request)
+        self.note(Command::Gc, request)
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        self.note(request)
+        self.note(Command::Status, request)
     }
 }
 
@@ -278,9 +278,9 @@ fn a_result_that_cannot_be_given_is_taken_back() {
     unsayable["noAddress"] = json!(true);
     let plugin = Fake::default();
     let (_, code, msg) = call(&plugin, "ADD", &unsayable).error();
-    assert_eq!(code, Error::INCOMPATIBLE_VERSION.into());
+    assert_eq!(code, 1);
     assert!(msg.starts_with("cannot convert: no valid IP addresses"), "{msg}");
-    assert_eq!(*plugin.calls.borrow(), [Command::Add, Command::Add], "once more, to take it back");
+    assert_eq!(*plugin.calls.borrow(), [Command::Add, Command::Del]);
 
     let plugin = Fake::default();
     let mut closed = Closed;
@@ -296,7 +296,7 @@ fn a_result_that_cannot_be_given_is_taken_back() {
         stderr: &mut io::sink(),
     };
     assert_eq!(dispatch(&plugin, io), 1);
-    assert_eq!(plugin.calls.borrow().len(), 2);
+    assert_eq!(*plugin.calls.borrow(), [Command::Add, Command::Del]);
 }
 
 struct Closed;
@@ -367,12 +367,12 @@ fn what_a_handler_is_given() {
         fn add(&self, request: &Request) -> Result<CniResult, Error> {
             #[derive(Debug, serde::Deserialize)]
             #[serde(rename_all = "camelCase")]
-            struct Own {
+            struct Asked {
                 is_gateway: bool,
                 #[serde(default)]
                 mtu: u16,
             }
-            let own = request.config_as::<Own>()?;
+            let own = request.config_as::<Asked>()?;
             let config = &request.config;
             assert!(own.is_gateway && own.mtu == 0);
             assert_eq!(config.ipam.as_ref().map(|ipam| ipam.kind.as_str()), Some("host-local"));
