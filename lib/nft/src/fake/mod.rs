@@ -1,0 +1,4 @@
+//! A stand-in.
+/// A stand-in.
+#[derive(Debug, Default)]
+pub struct Fake;
