@@ -2,11 +2,14 @@
 //! one before; capabilities as `runtimeConfig`; detach and check with the final result, detach in
 //! reverse and stopping at the first failure.
 
+use std::fs;
+
 use serde_json::{Map, Value, json};
 
 use crate::invoke::{Invocation, Outcome};
 use crate::lab::{Container, Lab};
 use crate::programs::Programs;
+use crate::snapshot::Snapshot;
 
 /// A conflist and what the runtime adds to it.
 #[derive(Debug, Clone)]
@@ -27,6 +30,23 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// The result with what each implementation names by itself made the same: link addresses,
+    /// host ends, the container's path.
+    pub fn without_names(&self, container: &Container) -> Value {
+        let mut result = without_empty_dns(self.result.clone());
+        for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
+            assert!(interface["mac"].as_str().is_some_and(|mac| mac.len() == 17), "{interface}");
+            interface["mac"] = json!("MAC");
+            if interface["name"].as_str().unwrap().starts_with("veth") {
+                interface["name"] = json!("VETH");
+            }
+            if interface["sandbox"] == json!(container.ns.path()) {
+                interface["sandbox"] = json!("SANDBOX");
+            }
+        }
+        result
+    }
+
     /// The container's addresses without prefix lengths, in the result's order.
     pub fn addresses(&self) -> Vec<String> {
         let text = |ip: &Value| ip["address"].as_str().unwrap().split('/').next().unwrap().into();
@@ -42,6 +62,24 @@ impl Attached {
     pub fn v6(&self) -> String {
         self.addresses().into_iter().find(|a| a.contains(':')).unwrap()
     }
+}
+
+/// How a container ended before its DEL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All is there.
+    Usual,
+    /// `CNI_NETNS` is empty and no result is known, while the namespace lives.
+    NoNamespace,
+    /// The namespace is gone, and its path.
+    Gone,
+    /// The path is there, but is no namespace.
+    NotANamespace,
+}
+
+impl End {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Usual, Self::NoNamespace, Self::Gone, Self::NotANamespace];
 }
 
 impl<'l> Chain<'l> {
@@ -137,6 +175,39 @@ impl<'l> Chain<'l> {
         }
     }
 
+    /// DEL that must succeed, after this end of the container.
+    #[track_caller]
+    pub fn detach_by(&self, end: End, container: &Container, attached: &Attached) {
+        let outcome = match end {
+            End::Usual => self.del(container, Some(attached)),
+            End::NoNamespace => self.del_without_namespace(container),
+            End::Gone => {
+                container.ns.delete();
+                self.del(container, Some(attached))
+            }
+            End::NotANamespace => {
+                container.ns.delete();
+                fs::write(container.ns.path(), "").unwrap();
+                let outcome = self.del(container, Some(attached));
+                fs::remove_file(container.ns.path()).unwrap();
+                outcome
+            }
+        };
+        if let Err(outcome) = outcome {
+            panic!("{end:?}: {}: {outcome:?}", outcome.what)
+        }
+    }
+
+    /// Attaches and detaches one container and returns what is there then: what a network keeps
+    /// (bridge, chains, range cursor) is included, so any later difference is a container's.
+    #[track_caller]
+    pub fn used(&self) -> Snapshot {
+        let container = self.lab.container();
+        let attached = self.attach(&container);
+        self.detach(&container, &attached);
+        self.lab.snapshot()
+    }
+
     /// CHECK of all plugins; the first failure ends it.
     pub fn check(&self, container: &Container, attached: &Attached) -> Result<(), Outcome> {
         for plugin in self.plugins() {
@@ -213,4 +284,14 @@ impl<'l> Chain<'l> {
         }
         config
     }
+}
+
+/// A result of 1.0.0 or later without `"dns": {}`, which Debian's reference still prints there and
+/// its successors do not.
+pub fn without_empty_dns(mut result: Value) -> Value {
+    let recent = result["cniVersion"].as_str().is_some_and(|version| version.starts_with("1."));
+    if recent && result["dns"] == json!({}) {
+        result.as_object_mut().unwrap().remove("dns");
+    }
+    result
 }

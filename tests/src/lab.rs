@@ -199,3 +199,25 @@ pub struct Container {
     /// Its namespace.
     pub ns: Namespace,
 }
+
+/// A `host-local` section with one range set per subnet.
+pub fn ranges(subnets: &[&str]) -> Value {
+    let ranges: Vec<Value> = subnets.iter().map(|s| json!([{"subnet": s}])).collect();
+    json!({"type": "host-local", "ranges": ranges})
+}
+
+/// Does the same for all containers at once, on a thread each.
+pub fn at_once<T: Send>(
+    containers: &[Container],
+    each: impl Fn(usize, &Container) -> T + Sync,
+) -> Vec<T> {
+    thread::scope(|scope| {
+        let each = &each;
+        let threads: Vec<_> = containers
+            .iter()
+            .enumerate()
+            .map(|(index, container)| scope.spawn(move || each(index, container)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}

@@ -13,9 +13,9 @@ mod programs;
 mod snapshot;
 mod traffic;
 
-pub use chain::{Attached, Chain};
+pub use chain::{Attached, Chain, End, without_empty_dns};
 pub use invoke::{Invocation, Outcome};
-pub use lab::{Container, Lab};
+pub use lab::{Container, Lab, at_once, ranges};
 pub use namespace::Namespace;
 pub use programs::Programs;
 pub use snapshot::Snapshot;

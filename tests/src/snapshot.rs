@@ -47,6 +47,11 @@ impl Snapshot {
         gone.chain(came).collect()
     }
 
+    /// What came, a line each: for when the later one may hold less.
+    pub fn added(&self, later: &Self) -> String {
+        later.lines.difference(&self.lines).map(|line| format!("+ {line}\n")).collect()
+    }
+
     /// Some line contains the text.
     pub fn mentions(&self, text: &str) -> bool {
         self.lines.iter().any(|line| line.contains(text))

@@ -2,9 +2,8 @@
 //! network, each key's effect, and that nothing is left by detach or by a failed attach.
 
 use std::collections::BTreeSet;
-use std::fs;
 
-use cleat_tests::{Attached, Chain, Container, Lab, Programs, Snapshot, Transport};
+use cleat_tests::{Attached, Container, End, Lab, Programs, Transport, at_once, ranges};
 use serde_json::{Value, json};
 
 const V4: &str = "10.88.0.0/24";
@@ -22,20 +21,6 @@ fn network(extra: Value) -> Value {
         plugin[key] = value.clone();
     }
     json!({"cniVersion": "1.0.0", "name": "net", "plugins": [plugin]})
-}
-
-fn ranges(subnets: &[&str]) -> Value {
-    let ranges: Vec<Value> = subnets.iter().map(|s| json!([{"subnet": s}])).collect();
-    json!({"type": "host-local", "ranges": ranges})
-}
-
-/// The state of a network that was used once: what a network keeps (bridge, chains, range cursor)
-/// is there, so that any later difference is a container's.
-fn used(lab: &Lab, chain: &Chain<'_>) -> Snapshot {
-    let container = lab.container();
-    let attached = chain.attach(&container);
-    chain.detach(&container, &attached);
-    lab.snapshot()
 }
 
 fn interface(attached: &Attached, index: usize) -> &Value {
@@ -96,21 +81,6 @@ fn result_names_bridge_host_end_and_container() {
     assert_eq!(lab.host.addresses("br0"), ["10.88.0.1/24"]);
 }
 
-/// Names and link addresses are each implementation's own; nothing else may differ.
-fn without_names(mut result: Value, container: &Container) -> Value {
-    for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
-        assert!(interface["mac"].as_str().is_some_and(|mac| mac.len() == 17), "{interface}");
-        interface["mac"] = json!("MAC");
-        if interface["name"].as_str().unwrap().starts_with("veth") {
-            interface["name"] = json!("VETH");
-        }
-        if interface["sandbox"] == json!(container.ns.path()) {
-            interface["sandbox"] = json!("SANDBOX");
-        }
-    }
-    result
-}
-
 #[test]
 fn results_are_the_references() {
     let variants = [
@@ -131,7 +101,7 @@ fn results_are_the_references() {
                 conflist["cniVersion"] = json!(version);
                 let container = lab.container();
                 match lab.chain(conflist).by(programs).add(&container) {
-                    Ok(attached) => without_names(attached.result, &container),
+                    Ok(attached) => attached.without_names(&container),
                     // 0.2.0 cannot say a result without addresses; how it fails is not compared.
                     Err(outcome) => {
                         outcome.error();
@@ -412,23 +382,10 @@ fn without_masquerading_the_lan_sees_the_container() {
     assert!(lab.lan.ping(&attached.v6()), "routed traffic reaches the container");
 }
 
-/// The ways that a runtime detaches.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    /// All is there.
-    Usual,
-    /// `CNI_NETNS` is empty and nothing is known, while the namespace lives.
-    NoNamespace,
-    /// The namespace is gone, and its path.
-    Gone,
-    /// The path is there, but is no namespace.
-    NotANamespace,
-}
-
 #[test]
 fn detach_leaves_nothing_however_the_container_ended() {
     for masquerade in [false, true] {
-        for end in [End::Usual, End::NoNamespace, End::Gone, End::NotANamespace] {
+        for end in End::ALL {
             let lab = Lab::new();
             if lab.is_reference() && !matches!(end, End::Usual) {
                 // It keeps its masquerading rules without a namespace.
@@ -437,11 +394,11 @@ fn detach_leaves_nothing_however_the_container_ended() {
             let chain = lab.chain(network(
                 json!({"ipMasq": masquerade, "hairpinMode": true, "ipam": ranges(&[V4, V6])}),
             ));
-            let before = used(&lab, &chain);
+            let before = chain.used();
             let container = lab.container();
             let attached = chain.attach(&container);
-            detach_by(&chain, &container, &attached, end);
-            detach_by(&chain, &container, &attached, end);
+            chain.detach_by(end, &container, &attached);
+            chain.detach_by(end, &container, &attached);
             let what = format!("{end:?}, masquerade {masquerade}");
             let difference = before.difference(&lab.snapshot());
             assert!(difference.is_empty(), "{what}: not as before:\n{difference}");
@@ -450,29 +407,11 @@ fn detach_leaves_nothing_however_the_container_ended() {
     }
 }
 
-fn detach_by(chain: &Chain<'_>, container: &Container, attached: &Attached, end: End) {
-    match end {
-        End::Usual => chain.detach(container, attached),
-        End::NoNamespace => chain.del_without_namespace(container).unwrap(),
-        End::Gone => {
-            container.ns.delete();
-            chain.detach(container, attached);
-        }
-        End::NotANamespace => {
-            container.ns.delete();
-            fs::write(container.ns.path(), "").unwrap();
-            let outcome = chain.del(container, Some(attached));
-            fs::remove_file(container.ns.path()).unwrap();
-            outcome.unwrap();
-        }
-    }
-}
-
 #[test]
 fn detach_of_what_never_was_succeeds() {
     let lab = Lab::new();
     let chain = lab.chain(network(json!({"ipMasq": true})));
-    let before = used(&lab, &chain);
+    let before = chain.used();
     let stranger = lab.container();
     chain.del(&stranger, None).unwrap();
     chain.del_without_namespace(&stranger).unwrap();
@@ -517,7 +456,7 @@ fn a_failed_attach_leaves_nothing() {
     // The interface's name is taken.
     let lab = Lab::new();
     let chain = lab.chain(network(json!({"ipMasq": true})));
-    let before = used(&lab, &chain);
+    let before = chain.used();
     let taken = lab.container();
     taken.ns.ip("link add eth0 type ifb");
     let text = chain.add(&taken).unwrap_err().error_text();
@@ -625,7 +564,7 @@ fn status_says_why_the_next_attach_would_fail() {
 fn crowd(size: usize) {
     let lab = Lab::new();
     let chain = lab.chain(network(json!({"isDefaultGateway": true, "ipMasq": true})));
-    let before = used(&lab, &chain);
+    let before = chain.used();
     let containers: Vec<Container> = (0..size).map(|_| lab.container()).collect();
     let attached: Vec<Attached> = at_once(&containers, |_, c| chain.attach(c));
     let addresses: BTreeSet<String> = attached.iter().map(Attached::v4).collect();
@@ -635,21 +574,6 @@ fn crowd(size: usize) {
     at_once(&containers, |index, c| chain.detach(c, &attached[index]));
     lab.assert_as_before(&before);
     assert!(lab.leased("net").is_empty());
-}
-
-fn at_once<T: Send>(
-    containers: &[Container],
-    each: impl Fn(usize, &Container) -> T + Sync,
-) -> Vec<T> {
-    std::thread::scope(|scope| {
-        let each = &each;
-        let threads: Vec<_> = containers
-            .iter()
-            .enumerate()
-            .map(|(index, container)| scope.spawn(move || each(index, container)))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
 }
 
 #[test]
