@@ -71,8 +71,8 @@ impl Transaction {
         self.step(table, Op::AddTable).step(table, Op::DeleteTable)
     }
 
-    /// Adds the chain if it is not there. `EEXIST` or `EOPNOTSUPP` if it is there with another
-    /// hook or priority; the policy is updated.
+    /// Adds the chain if it is not there; the policy of one that is there is updated. `EOPNOTSUPP`
+    /// (or `EEXIST`, by kernel) if it is there with another hook or priority, or no base chain.
     pub fn add_chain(&mut self, table: Table, chain: &str, base: Option<Base>) -> &mut Self {
         self.step(table, Op::AddChain(chain.to_owned(), base))
     }
@@ -134,8 +134,8 @@ impl Transaction {
         self.step(table, Op::AddElements(set.to_owned(), elements, Adding::Exclusive))
     }
 
-    /// Deletes elements by their keys; the absence of one is no error, that of the set is.
-    /// Before Linux 6.3 an element that the same transaction adds must not be named here.
+    /// Deletes elements by their keys; the absence of one is no error. That of the set is, from
+    /// Linux 6.3 on. Before Linux 6.3 an element that the same transaction adds must not be named here.
     pub fn destroy_elements(
         &mut self,
         table: Table,

@@ -1,8 +1,9 @@
 //! What is made here, as `nft` lists it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod support;
 
-use cleat_nft::expr::{self, Reject, Select, state};
+use cleat_nft::expr;
 use cleat_nft::{
     Backend, Base, Element, Expr, Family, Hook, Key, Kind, Netlink, Rule, Set, Table, Transaction,
     Type, Verdict,
@@ -54,7 +55,11 @@ fn filter_rules_read_as_meant() {
                 "ip saddr 10.1.2.3 ip daddr != 10.1.0.0/21",
             ),
             (
-                vec![match_ip_saddr(net("fd00::/64")), match_oifname_not("br0"), masked_marks()],
+                vec![
+                    match_ip_saddr(net("fd00::/64")),
+                    match_oifname_not("br0"),
+                    mark_clear_bit(0x1000),
+                ],
                 "ip6 saddr fd00::/64 oifname != \"br0\" meta mark set meta mark & 0xffffefff",
             ),
             (vec![mark_set_bit(0x1000)], "meta mark set meta mark | 0x00001000"),
@@ -90,10 +95,6 @@ fn filter_rules_read_as_meant() {
     );
 }
 
-fn masked_marks() -> Vec<Expr> {
-    expr::mark_clear_bit(0x1000)
-}
-
 #[test]
 fn bridge_rules_read_as_meant() {
     support::enter_fresh_netns();
@@ -118,7 +119,10 @@ fn bridge_rules_read_as_meant() {
                 ],
                 "iifname . arp saddr ether . arp saddr ip != @pairs drop",
             ),
-            (vec![match_icmp6_type(136), eq(Select::NdTarget, &[0xfd; 16]), drop_packet()], "?"),
+            (
+                vec![match_icmp6_type(136), eq(Select::NdTarget, &[0xfd; 16]), drop_packet()],
+                "icmpv6 type nd-neighbor-advert @th,64,128 0xfdfdfdfdfdfdfdfdfdfdfdfdfdfdfdfd drop",
+            ),
             (vec![vmap(&[Select::Iifname], "v")], "iifname vmap @v"),
         ],
     );

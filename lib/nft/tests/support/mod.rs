@@ -1,5 +1,6 @@
 //! A network namespace of the test's own thread, and `nft` run in it.
-#![allow(dead_code, clippy::disallowed_methods)]
+#![allow(dead_code, deprecated)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -12,7 +13,6 @@ pub(crate) fn enter_fresh_netns() {
         rustix::process::geteuid().is_root(),
         "these tests make network namespaces: run them as root",
     );
-    #[allow(deprecated)]
     rustix::thread::unshare(UnshareFlags::NEWNET).expect("unshare(CLONE_NEWNET)");
 }
 
