@@ -6,6 +6,7 @@ pub mod json;
 pub mod name;
 mod plugin;
 mod result;
+mod runtime;
 mod version;
 
 pub use command::{Command, UnknownCommand};
@@ -14,4 +15,7 @@ pub use plugin::{
     CniArgs, Environment, Io, Ipam, NetConf, Plugin, Request, ValidAttachment, dispatch, run,
 };
 pub use result::{CniResult, Dns, Interface, IpConfig, Route};
+pub use runtime::{
+    Attachment, Cached, ConfList, Runtime, RuntimeError, conf_files, delegate, execute, find,
+};
 pub use version::{SpecVersion, UnknownVersion};

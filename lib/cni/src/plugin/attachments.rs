@@ -21,6 +21,12 @@ pub struct ValidAttachment {
     pub ifname: String,
 }
 
+impl ValidAttachment {
+    pub(crate) fn to_value(&self) -> Value {
+        serde_json::json!({"containerID": self.container_id, "ifname": self.ifname})
+    }
+}
+
 /// `null` is the empty list: libcni writes it so.
 ///
 /// # Errors
