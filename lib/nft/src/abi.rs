@@ -39,6 +39,8 @@ pub(crate) const LIST_ELEM: u16 = 1;
 pub(crate) mod table {
     pub(crate) const NAME: u16 = 1;
     pub(crate) const FLAGS: u16 = 2;
+    /// `NFT_TABLE_F_OWNER`.
+    pub(crate) const OWNER: u32 = 2;
 }
 
 /// `NFTA_CHAIN_*` and `NFTA_HOOK_*`.

@@ -69,9 +69,10 @@ struct Writer {
 impl Writer {
     fn op(&mut self, table: Table, op: &Op, deleting: &Deleting<'_>) {
         match op {
-            Op::AddTable => {
+            Op::AddTable { owned } => {
+                let owner = if *owned { table::OWNER } else { 0 };
                 let mut m = self.message(table, msg::NEWTABLE, flags::CREATE);
-                m.str(table::NAME, table.name).be32(table::FLAGS, 0);
+                m.str(table::NAME, table.name).be32(table::FLAGS, owner);
             }
             Op::DeleteTable => {
                 self.message(table, msg::DELTABLE, 0).str(table::NAME, table.name);
@@ -253,4 +254,57 @@ fn bound(one: &Element) -> usize {
         Data::Verdict(verdict) => verdict.target().map_or(0, str::len) + 24,
     };
     one.key.bytes().len() + data + one.comment.as_ref().map_or(0, String::len) + 48
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Key;
+    use crate::table::Family;
+    use proptest::prelude::*;
+
+    const T: Table = Table::new(Family::Inet, "x");
+
+    fn ports(count: u16) -> Vec<Element> {
+        (0..count).map(|n| Element::new(Key::new().port(n))).collect()
+    }
+
+    #[test]
+    fn runs_cover_the_list_and_none_is_too_long() {
+        let list = ports(5000);
+        let runs = chunks(&list, LONGEST_LIST);
+        assert!(runs.len() > 1);
+        assert_eq!(
+            runs.iter().flat_map(|r| r.clone()).collect::<Vec<_>>(),
+            (0..5000).collect::<Vec<_>>()
+        );
+        assert_eq!(chunks(&list[..3], 0), [0..1, 1..2, 2..3]);
+        assert_eq!(chunks(&[], 0), []);
+    }
+
+    #[test]
+    fn exclusive_elements_go_one_a_message() {
+        let mut t = Transaction::new();
+        t.add_elements(T, "s", ports(3)).add_elements_exclusive(T, "s", ports(3));
+        let encoded = encode(&t, &Deleting::Destroy);
+        let origins: Vec<_> = encoded.origins.into_iter().map(|o| (o.step, o.elements)).collect();
+        assert_eq!(origins, [(0, 0..3), (1, 0..1), (1, 1..2), (1, 2..3)]);
+        assert_eq!(encoded.batch.len(), 6);
+    }
+
+    proptest! {
+        #[test]
+        fn an_element_is_never_longer_than_its_bound(
+            comment in prop::option::of(".{0,200}"), jump in prop::option::of("[a-z]{1,40}"),
+        ) {
+            let data = jump.map_or(Data::None, |chain| Data::Verdict(crate::Verdict::Jump(chain)));
+            let one = Element { key: Key::new().mac([0; 6]).proto(1), data, comment };
+            let size = |list: &[Element]| {
+                let mut t = Transaction::new();
+                t.add_elements(T, "s", list.to_vec());
+                encode(&t, &Deleting::Destroy).batch.size()
+            };
+            prop_assert!(size(&[one.clone(), one.clone()]) - size(std::slice::from_ref(&one)) <= bound(&one));
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Adding {
 /// One step.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    AddTable,
+    AddTable { owned: bool },
     DeleteTable,
     AddChain(String, Option<Base>),
     FlushChain(String),
@@ -63,12 +63,19 @@ impl Transaction {
 
     /// Adds the table if it is not there.
     pub fn add_table(&mut self, table: Table) -> &mut Self {
-        self.step(table, Op::AddTable)
+        self.step(table, Op::AddTable { owned: false })
+    }
+
+    /// Adds a table that only the committing socket may change, that outlives a ruleset flush,
+    /// and that goes when the socket is closed (`flags owner`, Linux 5.12). `EOPNOTSUPP` or
+    /// `EPERM` if it is there and not this socket's.
+    pub fn add_owned_table(&mut self, table: Table) -> &mut Self {
+        self.step(table, Op::AddTable { owned: true })
     }
 
     /// Deletes the table with all that is in it; its absence is no error.
     pub fn delete_table(&mut self, table: Table) -> &mut Self {
-        self.step(table, Op::AddTable).step(table, Op::DeleteTable)
+        self.add_table(table).step(table, Op::DeleteTable)
     }
 
     /// Adds the chain if it is not there; the policy of one that is there is updated. `EOPNOTSUPP`
@@ -180,7 +187,7 @@ impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = self.table;
         match self.op {
-            Op::AddTable => return write!(f, "add table {table}"),
+            Op::AddTable { .. } => return write!(f, "add table {table}"),
             Op::DeleteTable => return write!(f, "delete table {table}"),
             Op::AddChain(chain, _) => write!(f, "add chain {chain}"),
             Op::FlushChain(chain) => write!(f, "flush chain {chain}"),

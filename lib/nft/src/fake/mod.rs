@@ -141,8 +141,10 @@ impl fmt::Display for Fake {
 
 fn refused(transaction: &Transaction, step: usize, at: (Errno, Option<usize>)) -> Error {
     let (errno, element) = at;
-    let text = cleat_kernel::Error::kernel("", "", errno);
-    let text = text.to_string().trim_start_matches([' ', ':']).to_owned();
+    let text = match cleat_kernel::Error::kernel("commit", "", errno) {
+        cleat_kernel::Error::Kernel { text, .. } => text,
+        other => other.to_string(),
+    };
     Error::Refused { op: transaction.describe(step, element), errno, text, element }
 }
 

@@ -43,7 +43,7 @@ impl State {
     pub(super) fn apply(&mut self, table: Table, op: &Op) -> Result<(), Refusal> {
         let id = (table.family, table.name.to_owned());
         match op {
-            Op::AddTable => {
+            Op::AddTable { .. } => {
                 self.tables.entry(id).or_default();
                 return Ok(());
             }
@@ -55,7 +55,7 @@ impl State {
         self.handle += 1;
         let state = self.tables.get_mut(&id).ok_or(whole(Errno::NOENT))?;
         match op {
-            Op::AddTable | Op::DeleteTable => Ok(()),
+            Op::AddTable { .. } | Op::DeleteTable => Ok(()),
             Op::AddElements(set, elements, adding) => state.add_elements(set, elements, *adding),
             Op::DestroyElements(set, elements) => {
                 let set = state.set(set).map_err(whole)?;
