@@ -5,9 +5,9 @@ mod support;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use cleat_nft::expr::{dnat_map, match_dport, verdict};
+use cleat_nft::expr::{dnat_map, match_dport, reject, verdict, vmap};
 use cleat_nft::{
-    Backend, Base, Element, Family, Hook, Key, Kind, Netlink, Rule, Select, Set, Table,
+    Backend, Base, Element, Family, Hook, Key, Kind, Netlink, Reject, Rule, Select, Set, Table,
     Transaction, Type, Verdict,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -60,17 +60,10 @@ fn a_verdict_map_decides() {
     let mut t = Transaction::new();
     let input = Base { kind: Kind::Filter, hook: Hook::Input, priority: 0, drop: false };
     t.add_table(T).add_chain(T, "in", Some(input)).add_chain(T, "no", None);
-    t.add_rule(
-        T,
-        "no",
-        Rule::new([
-            match_dport(6, to.port()),
-            cleat_nft::expr::reject(cleat_nft::Reject::PortUnreachable),
-        ]),
-    );
+    t.add_rule(T, "no", Rule::new([match_dport(6, to.port()), reject(Reject::PortUnreachable)]));
     t.add_rule(T, "no", Rule::new([verdict(Verdict::Return)]));
     t.add_set(T, Set::map("v", &[Type::IfName], &[Type::Verdict]));
-    t.add_rule(T, "in", Rule::new([cleat_nft::expr::vmap(&[Select::Iifname], "v")]));
+    t.add_rule(T, "in", Rule::new([vmap(&[Select::Iifname], "v")]));
     let mut nft = Netlink::open();
     nft.commit(&t).unwrap();
     TcpStream::connect(to).unwrap();
