@@ -333,6 +333,22 @@ fn without_a_place_for_the_index_nothing_is_leased_but_all_is_freed() {
 }
 
 #[test]
+fn a_lease_that_fails_takes_the_others_of_its_owner_with_it() {
+    let node = Node::new(&[&["10.1.0.0/24"], &["fd00::/64"]]);
+    let pool = node.pool();
+    reserve(&pool, "kept", &["10.1.0.9", "fd00::9"]).unwrap();
+    let before = node.files();
+    let picks = [("10.1.0.7", 0), ("fd00::9", 1)].map(|(a, set)| Pick { set, address: ip(a) });
+    let mut locked = pool.directory.lock_or_make().unwrap();
+    let e = locked.create(&owner("c1"), &picks, Kind::Lease).unwrap_err().to_string();
+    drop(locked);
+    assert!(e.contains("create lease") && e.contains("fd00::9"), "{e}");
+    assert_eq!(node.files(), before);
+    assert!(pool.owned(&owner("c1")).unwrap().is_empty());
+    pool.check(&owner("kept")).unwrap();
+}
+
+#[test]
 fn threads_never_get_the_same_address() {
     let node = Node::new(&[&["10.1.0.0/25"]]);
     let holders = std::sync::Mutex::new(BTreeMap::new());
