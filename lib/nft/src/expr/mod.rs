@@ -1,5 +1,5 @@
-//! The expressions of a rule. [`build`] makes them from what is meant; here is what the kernel
-//! has, one variant per kernel expression, and [`encode`] writes them down.
+//! The expressions of a rule. `build` makes them from what is meant; here is what the kernel
+//! has, one variant per kernel expression, and `encode` writes them down.
 //!
 //! Registers are numbered as 32-bit words, 0 to 15 (`NFT_REG32_00` and up). Every builder starts
 //! at word 0: nothing is kept in a register from one condition to the next.
