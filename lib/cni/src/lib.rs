@@ -11,9 +11,7 @@ mod version;
 
 pub use command::{Command, UnknownCommand};
 pub use error::Error;
-pub use plugin::{
-    CniArgs, Environment, Io, Ipam, NetConf, Plugin, Request, ValidAttachment, dispatch, run,
-};
+pub use plugin::{CniArgs, Io, Ipam, NetConf, Plugin, Request, ValidAttachment, dispatch, run};
 pub use result::{CniResult, Dns, Interface, IpConfig, Route};
 pub use runtime::{
     Attachment, Cached, ConfList, Runtime, RuntimeError, conf_files, delegate, execute, find,

@@ -67,19 +67,31 @@ struct WireArgs {
 }
 
 impl NetConf {
-    /// `cniVersion` as it is written; absent and empty are both the empty text.
+    /// # Errors
+    /// Code 6 for what is no JSON.
+    pub(super) fn parse(stdin: &[u8]) -> Result<Value, Error> {
+        json::from_slice(stdin)
+            .map_err(|error| Error::decode(format!("error unmarshall network config: {error}")))
+    }
+
+    /// `cniVersion`, if it may be used.
     ///
     /// # Errors
-    /// Code 6 if it is no text.
-    pub(super) fn version_text(raw: &Value) -> Result<&str, Error> {
-        let version = raw.as_object().and_then(|object| json::field(object, "cniVersion"));
-        match version {
-            None | Some(Value::Null) => Ok(""),
-            Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(Error::decode(format!(
-                "decoding version from network config: cniVersion: invalid value {other}: expected a text"
-            ))),
-        }
+    /// Code 6 if it is no text; code 1 if it is not supported, or does not have the command.
+    pub(super) fn version(
+        raw: &Value,
+        supported: &[SpecVersion],
+        command: Command,
+    ) -> Result<SpecVersion, Error> {
+        let text = version_text(raw)?;
+        let version = text.parse().ok().filter(|version| supported.contains(version));
+        let version = version.ok_or_else(|| Error::incompatible_version(text, supported))?;
+        let allowed = match command {
+            Command::Check => version.has_check(),
+            Command::Gc | Command::Status => version.has_gc(),
+            Command::Add | Command::Del | Command::Version => true,
+        };
+        if allowed { Ok(version) } else { Err(Error::command_not_in_version(command)) }
     }
 
     /// # Errors
@@ -102,6 +114,18 @@ impl NetConf {
             args_cni: wire.args.cni,
             capabilities: wire.capabilities,
         })
+    }
+}
+
+/// Absent and empty are both the empty text.
+fn version_text(raw: &Value) -> Result<&str, Error> {
+    let version = raw.as_object().and_then(|object| json::field(object, "cniVersion"));
+    match version {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text),
+        Some(other) => Err(Error::decode(format!(
+            "decoding version from network config: cniVersion: invalid value {other}: expected a text"
+        ))),
     }
 }
 

@@ -8,10 +8,8 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::{Environment, NetConf, Plugin, Request, netns, panic};
-use crate::{CniResult, Command, Error, SpecVersion, json};
+use crate::{CniResult, Command, Error, SpecVersion};
 
 /// The release of the reference plugins whose features we have: runtimes read it from here
 /// (nerdctl asks for 1.7.1 to use `ingressPolicy: isolated`).
@@ -85,10 +83,9 @@ fn answer(
     stdin
         .read_to_end(&mut bytes)
         .map_err(|error| Error::io(format!("error reading from stdin: {error}")))?;
-    let raw: Value = json::from_slice(&bytes)
-        .map_err(|error| Error::decode(format!("error unmarshall network config: {error}")))?;
-    *version = config_version(&raw, plugin, env.command)?;
-    let request = Request::new(env, bytes, raw, *version)?;
+    let config = NetConf::parse(&bytes)?;
+    *version = NetConf::version(&config, plugin.versions(), env.command)?;
+    let request = Request::new(env, bytes, config, *version)?;
     let is_own = request.netns.as_deref().is_some_and(netns::is_own);
     let result = panic::caught(|| {
         plugin.netns_check(&request, is_own)?;
@@ -116,25 +113,6 @@ fn handle(plugin: &dyn Plugin, request: &Request) -> Result<Option<CniResult>, E
         Command::Version => {}
     }
     Ok(None)
-}
-
-/// # Errors
-/// Code 1 if the plugin does not speak it, or it does not have the command.
-fn config_version(
-    raw: &Value,
-    plugin: &dyn Plugin,
-    command: Command,
-) -> Result<SpecVersion, Error> {
-    let text = NetConf::version_text(raw)?;
-    let supported = plugin.versions();
-    let version = text.parse().ok().filter(|version| supported.contains(version));
-    let version = version.ok_or_else(|| Error::incompatible_version(text, supported))?;
-    let allowed = match command {
-        Command::Check => version.has_check(),
-        Command::Gc | Command::Status => version.has_gc(),
-        Command::Add | Command::Del | Command::Version => true,
-    };
-    if allowed { Ok(version) } else { Err(Error::command_not_in_version(command)) }
 }
 
 fn newest(plugin: &dyn Plugin) -> SpecVersion {

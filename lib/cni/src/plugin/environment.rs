@@ -19,23 +19,23 @@ const VARIABLES: &[&str] = &[
 
 /// What the environment says.
 #[derive(Clone, Debug)]
-pub struct Environment {
+pub(super) struct Environment {
     /// `CNI_COMMAND`.
-    pub command: Command,
+    pub(super) command: Command,
     /// `CNI_CONTAINERID`; empty for GC and STATUS.
-    pub container_id: String,
+    pub(super) container_id: String,
     /// `CNI_NETNS`, unless empty.
-    pub netns: Option<PathBuf>,
+    pub(super) netns: Option<PathBuf>,
     /// `CNI_IFNAME`; empty for GC and STATUS.
-    pub ifname: String,
+    pub(super) ifname: String,
     /// `CNI_ARGS`.
-    pub args: CniArgs,
+    pub(super) args: CniArgs,
     /// `CNI_PATH`.
-    pub path: Vec<PathBuf>,
+    pub(super) path: Vec<PathBuf>,
     /// `CNI_NETNS_OVERRIDE`: the plugin may work on its own namespace.
-    pub netns_override: bool,
+    pub(super) netns_override: bool,
     /// The variables as they came, those that were set.
-    pub variables: Vec<(&'static str, OsString)>,
+    pub(super) variables: Vec<(&'static str, OsString)>,
 }
 
 impl Environment {

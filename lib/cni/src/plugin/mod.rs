@@ -16,7 +16,7 @@ pub use args::CniArgs;
 pub use attachments::ValidAttachment;
 pub use config::{Ipam, NetConf};
 pub use dispatch::{Io, dispatch, run};
-pub use environment::Environment;
+use environment::Environment;
 pub use request::Request;
 
 use crate::{CniResult, Command, Error, SpecVersion};

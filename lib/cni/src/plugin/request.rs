@@ -38,6 +38,23 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads a request as [`crate::dispatch`] does, for a caller that has no plugin to call yet.
+    ///
+    /// # Errors
+    /// What [`crate::dispatch`] would print; code 4 as well without `CNI_COMMAND`.
+    pub fn parse(
+        supported: &[SpecVersion],
+        env: &dyn Fn(&str) -> Option<OsString>,
+        stdin: &[u8],
+    ) -> Result<Self, Error> {
+        let env = Environment::read(env)?.ok_or_else(|| {
+            Error::invalid_environment("required env variables [CNI_COMMAND] missing")
+        })?;
+        let raw = NetConf::parse(stdin)?;
+        let version = NetConf::version(&raw, supported, env.command)?;
+        Self::new(env, stdin.to_vec(), raw, version)
+    }
+
     /// # Errors
     /// Code 6 or 7, naming the field; code 1 for a version or a verb that it does not have.
     pub(super) fn new(

@@ -426,6 +426,22 @@ fn what_a_handler_is_given() {
     }
 }
 
+#[test]
+fn a_request_by_itself() {
+    let stdin = config("1.0.0").to_string();
+    let parse = |command: &str| {
+        let env = [FULL, &[("CNI_COMMAND", command)]].concat();
+        let lookup = |name: &str| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        };
+        Request::parse(SpecVersion::ALL, &lookup, stdin.as_bytes()).map_err(|error| error.msg)
+    };
+    let request = parse("DEL").unwrap();
+    assert_eq!((request.command, request.ifname.as_str()), (Command::Del, "eth0"));
+    assert_eq!(parse("GC").unwrap_err(), "config version does not allow GC");
+    assert_eq!(parse("").unwrap_err(), "required env variables [CNI_COMMAND] missing");
+}
+
 proptest! {
     #[test]
     fn no_input_panics(

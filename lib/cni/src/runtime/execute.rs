@@ -86,7 +86,10 @@ struct Refusal {
     details: String,
 }
 
-#[allow(clippy::disallowed_methods, reason = "CNI is a protocol of executed programs")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "CNI executes programs, and the end of a write to one gives no event"
+)]
 fn start(program: &Path, command: Command, env: &[(&'static str, OsString)]) -> io::Result<Child> {
     let mut process = Process::new(program);
     for name in OWN_VARIABLES {
