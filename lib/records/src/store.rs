@@ -66,6 +66,11 @@ impl<T: Document> Store<T> {
         }
     }
 
+    /// Whether there is a document `name`, readable or not.
+    pub fn exists(&self, name: &str) -> bool {
+        self.path(name).is_ok_and(|path| path.exists())
+    }
+
     /// Writes the document `name`, whether or not there was one.
     ///
     /// It does not look at what it replaces: whoever must not overwrite a newer schema reads

@@ -1,0 +1,317 @@
+//! Attach: everything that makes a container's interface, each step with its undo.
+//!
+//! Order: namespace, lock, record `adding`, lease, kernel, ruleset, record `ready`. A process
+//! that was killed in between leaves a record in the phase `adding`; the next attach or detach
+//! of the same attachment, or a collection, takes it back.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use cleat_kernel::{Mac, Namespace, Rtnl};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::bridge::{self, Ready};
+use crate::container::{self, Configured, Wanted};
+use crate::error::{Error, Result};
+use crate::identity::hashed_name;
+use crate::plan::{
+    AntiSpoof, AttachmentPlan, BridgePlan, Driver, Grants, Inbound, Lessor, RouteGrant,
+};
+use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
+use crate::ruleset::{self, LinkRules, Ruleset};
+use crate::undo::Undo;
+use crate::{Node, detach, macvlan, veth};
+
+/// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
+const CARRIER: Duration = Duration::from_secs(10);
+
+/// An attachment that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attached {
+    /// The bridge, the host end and the container's end, as far as there are any.
+    pub interfaces: Vec<Interface>,
+    /// Addresses and routes, default routes included.
+    pub grants: Grants,
+}
+
+/// An interface of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its link address.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// It is in the container.
+    pub inside: bool,
+}
+
+/// Makes an attachment. On failure nothing is left of it.
+pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Result<Attached> {
+    let netns = Namespace::open(&plan.netns)
+        .map_err(|source| Error::Netns { path: plan.netns.clone(), source })?;
+    let name = plan.id.record_name();
+    let _lock = node.locks().acquire(&name)?;
+    recover(node, plan, lessor)?;
+    let lessor = RefCell::new(lessor);
+    let mut undo = Undo::new(node.warner());
+    let mut record = AttachmentRecord::new(plan.id.clone(), node.boot_id());
+    record.netns = Some(NetnsNote { path: plan.netns.clone(), cookie: None });
+    record.link = Some(link_part(plan));
+    record.leases = lessor.borrow().leases();
+    record.plan = Some(store_plan(node, plan)?);
+
+    node.step("note the attachment")?;
+    undo.push("record", || node.attachments().remove(&name).map(drop).map_err(|e| e.to_string()));
+    node.attachments().replace(&name, &record)?;
+
+    node.step("lease")?;
+    undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
+    let grants = with_default_routes(plan, lessor.borrow_mut().lease()?);
+    record.addresses.clone_from(&grants.addresses);
+
+    let mut rtnl = Rtnl::open()?;
+    let attached = match &plan.network.driver {
+        Driver::Bridge(driver) => {
+            let all = Making { node, plan, netns: &netns, grants: &grants };
+            all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?
+        }
+        Driver::Macvlan(driver) => macvlan::attach(
+            node,
+            (plan, driver),
+            (&netns, &grants),
+            &mut rtnl,
+            (&mut record, &mut undo),
+        )?,
+    };
+
+    node.step("commit")?;
+    if let Some(link) = &mut record.link {
+        link.phase = Phase::Ready;
+    }
+    node.attachments().replace(&name, &record)?;
+    undo.commit();
+    Ok(Attached { interfaces: attached, grants })
+}
+
+/// What an attach works with.
+struct Making<'m, 'a> {
+    node: &'a Node,
+    plan: &'a AttachmentPlan,
+    netns: &'m Namespace,
+    grants: &'m Grants,
+}
+
+impl<'a> Making<'_, 'a> {
+    fn on_bridge(
+        &self,
+        driver: &'a BridgePlan,
+        rtnl: &mut Rtnl,
+        record: &mut AttachmentRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<Vec<Interface>> {
+        let (node, plan, grants) = (self.node, self.plan, self.grants);
+        let bridge = bridge::ensure(node, rtnl, (&plan.network, driver), grants, undo)?;
+        let mac = container_mac(plan, grants);
+
+        node.step("make the veth pair")?;
+        let host = veth::create(rtnl, (plan, driver), (self.netns, &bridge), (grants, mac))?;
+        let taken = (host.clone(), bridge.link.index, grants.clone());
+        let neighbours = plan.network.permanent_neighbours;
+        undo.push("link", move || {
+            let (host, bridge, grants) = taken;
+            let addresses = grants.addresses.iter().map(|g| g.address.addr());
+            detach::remove_link(&host, neighbours.then_some(bridge), addresses)
+                .map_err(|e| e.to_string())
+        });
+        if let Some(link) = &mut record.link {
+            link.host = Some(host.clone());
+            link.mac = Some(mac);
+        }
+
+        node.step("configure the container")?;
+        let wanted = Wanted {
+            ifname: &plan.id.slot,
+            grants,
+            dad: driver.dad,
+            down: driver.no_interface,
+            announce: plan.mac.is_some(),
+        };
+        let configured = container::configure(node, self.netns, &wanted)?;
+        note_netns(record, &configured);
+
+        node.step("add to the ruleset")?;
+        self.add_rules(&bridge, record, undo)?;
+
+        node.step("wait for the link")?;
+        let near = rtnl.link(&host)?.ok_or_else(|| gone(&host))?;
+        if let Some(link) = &mut record.link {
+            link.host_index = Some(near.index);
+        }
+        if !driver.no_interface {
+            if near.operstate == cleat_kernel::Operstate::NotUp {
+                rtnl.wait_up(near.index, CARRIER)?;
+            }
+            rtnl.wait_up(bridge.link.index, CARRIER)?;
+        }
+        let outside =
+            |name: &str, mac, mtu| Interface { name: name.to_owned(), mac, mtu, inside: false };
+        Ok(vec![
+            outside(&driver.bridge, bridge.link.mac, bridge.link.mtu),
+            outside(&host, near.mac, near.mtu),
+            Interface {
+                name: plan.id.slot.clone(),
+                mac: Some(mac),
+                mtu: configured.mtu,
+                inside: true,
+            },
+        ])
+    }
+
+    fn add_rules(
+        &self,
+        bridge: &Ready,
+        record: &AttachmentRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<()> {
+        let (node, plan) = (self.node, self.plan);
+        let rules = LinkRules {
+            created: bridge.created,
+            networks: vec![plan.network.name.clone()],
+            inbound: plan.network.inbound,
+            gateways: bridge.gateways.clone(),
+            mac: bridge.link.mac,
+            ..LinkRules::open(&bridge.link.name)
+        };
+        let elements = ruleset::of_attachment(record);
+        let (on_failure, link) = (elements.clone(), bridge.link.name.clone());
+        let forget_link = bridge.created;
+        undo.push("rules", move || {
+            let mut ruleset = Ruleset::open(node);
+            ruleset.remove(&on_failure).map_err(|e| e.to_string())?;
+            if forget_link { ruleset.forget_link(&link).map_err(|e| e.to_string()) } else { Ok(()) }
+        });
+        let mut ruleset = Ruleset::open(node);
+        if bridge.forwarding_changed {
+            // The rules against strangers are part of the skeleton.
+            ruleset.set_link(&rules)?;
+            return ruleset.rebuild(Some(record));
+        }
+        let outcome = ruleset.add(record, Some(&rules), &elements);
+        match outcome {
+            Err(Error::Firewall(error))
+                if (error.is_unsupported() || error.is_permission()) && can_do_without(plan) =>
+            {
+                node.warn(&format!("no firewall rules: {error}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Nothing that the user asked for needs the ruleset.
+fn can_do_without(plan: &AttachmentPlan) -> bool {
+    !plan.network.masquerade
+        && plan.network.inbound == Inbound::Open
+        && plan.network.anti_spoof != AntiSpoof::Strict
+}
+
+/// An earlier attach of the same attachment: whole is an error, half is taken back.
+fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Result<()> {
+    let name = plan.id.record_name();
+    let Some(record) = node.attachments().read(&name)? else {
+        return Ok(());
+    };
+    let this_boot = record.boot == node.boot_id();
+    if let Some(link) = record.link.as_ref().filter(|link| link.phase == Phase::Ready && this_boot)
+    {
+        let alive = match &link.host {
+            Some(host) => Rtnl::open()?.link(host)?.is_some(),
+            None => Rtnl::open_in(&Namespace::open(&plan.netns)?)?.link(&plan.id.slot)?.is_some(),
+        };
+        if alive {
+            return Err(Error::InterfaceTaken { name: plan.id.slot.clone() });
+        }
+    }
+    node.warn(&format!("{}: taking back what an interrupted attach left", plan.id));
+    let mut errors = Vec::new();
+    detach::take_back(node, &record, Some(&plan.netns), &mut errors);
+    if let Err(error) = lessor.release() {
+        errors.push(error);
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: plan.id.clone(), errors }) }
+}
+
+fn link_part(plan: &AttachmentPlan) -> LinkPart {
+    let network = &plan.network;
+    let (host, master, on_bridge) = match &network.driver {
+        Driver::Bridge(driver) => (Some(plan.id.host_link_name(0)), driver.bridge.clone(), true),
+        Driver::Macvlan(driver) => (None, driver.master.clone().unwrap_or_default(), false),
+    };
+    LinkPart {
+        phase: Phase::Adding,
+        host,
+        host_index: None,
+        master,
+        mac: None,
+        masquerade: network.masquerade && on_bridge,
+        neighbours: network.permanent_neighbours && on_bridge,
+        spoof_guard: network.anti_spoof != AntiSpoof::Off && on_bridge,
+        strict: network.anti_spoof == AntiSpoof::Strict && on_bridge,
+        host_access: None,
+    }
+}
+
+/// The container's link address: as asked for, or from its address, or from who it is.
+pub(crate) fn container_mac(plan: &AttachmentPlan, grants: &Grants) -> Mac {
+    let first = grants.addresses.first().map(|grant| grant.address.addr());
+    plan.mac
+        .or_else(|| first.map(Mac::for_address))
+        .unwrap_or_else(|| Mac::from_hash(&plan.id.seed()))
+}
+
+pub(crate) fn note_netns(record: &mut AttachmentRecord, configured: &Configured) {
+    if let Some(netns) = &mut record.netns {
+        netns.cookie = configured.cookie;
+    }
+}
+
+fn gone(host: &str) -> Error {
+    Error::NoLink { role: "host end", name: host.to_owned() }
+}
+
+/// The leased routes, and the default routes that the network's gateway stands for.
+fn with_default_routes(plan: &AttachmentPlan, mut grants: Grants) -> Grants {
+    let wanted = matches!(&plan.network.driver, Driver::Bridge(b) if b.default_gateway);
+    for ipv6 in [false, true] {
+        let default =
+            |route: &RouteGrant| route.dst.prefix_len() == 0 && route.dst.addr().is_ipv6() == ipv6;
+        let Some(gateway) = grants.gateway(ipv6).filter(|_| wanted) else {
+            continue;
+        };
+        if !grants.routes.iter().any(default) {
+            grants.routes.push(RouteGrant::to(everywhere(ipv6), Some(gateway)));
+        }
+    }
+    grants
+}
+
+fn everywhere(ipv6: bool) -> IpNet {
+    if ipv6 { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
+}
+
+/// Stores the network plan by its content, once.
+fn store_plan(node: &Node, plan: &AttachmentPlan) -> Result<String> {
+    #[derive(Serialize)]
+    struct Hashed<'a>(&'a crate::plan::NetworkPlan);
+    let text = serde_json::to_string(&Hashed(&plan.network)).unwrap_or_default();
+    let name = hashed_name(&text, 32);
+    let plans = node.plans();
+    if !plans.exists(&name) {
+        plans.replace(&name, &plan.network)?;
+    }
+    Ok(name)
+}

@@ -1,0 +1,265 @@
+//! The bridge of a network: made when its first container comes, given the gateway's addresses,
+//! and left alone otherwise. An attach that finds it as it should be changes nothing and takes
+//! no lock.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cleat_kernel::Errno;
+use cleat_kernel::change::Which;
+use cleat_kernel::{Change, Link, LinkChange, Mac, Rtnl, sysctl};
+use ipnet::IpNet;
+
+use crate::error::{Error, Result};
+use crate::identity::digest_of;
+use crate::plan::{BridgePlan, Grants, NetworkPlan};
+use crate::undo::Undo;
+use crate::{Node, forwarding};
+
+/// The kernel's `BR_MAX_PORTS` less one: port 0 is not given out (net/bridge/br_private.h).
+pub const MAX_PORTS: usize = 1023;
+
+/// A network's bridge, ready for a port.
+pub(crate) struct Ready {
+    pub(crate) link: Link,
+    /// The gateway's addresses on it.
+    pub(crate) gateways: Vec<IpAddr>,
+    /// Made by this call.
+    pub(crate) created: bool,
+    /// Forwarding was switched on by this call.
+    pub(crate) forwarding_changed: bool,
+}
+
+/// Makes the bridge what the plan says.
+pub(crate) fn ensure<'a>(
+    node: &'a Node,
+    rtnl: &mut Rtnl,
+    (network, plan): (&NetworkPlan, &'a BridgePlan),
+    grants: &Grants,
+    undo: &mut Undo<'a>,
+) -> Result<Ready> {
+    let wanted = gateway_addresses(plan, grants);
+    let found = look(rtnl, plan, &wanted)?;
+    let (link, created) = match found {
+        Found::Complete(link) => (link, false),
+        Found::Lacking => {
+            let _lock = node.shared_locks().acquire(&plan.bridge)?;
+            // Another process may have made it meanwhile.
+            match look(rtnl, plan, &wanted)? {
+                Found::Complete(link) => (link, false),
+                Found::Lacking => complete(node, rtnl, (network, plan), &wanted, undo)?,
+            }
+        }
+    };
+    let mut forwarding_changed = false;
+    if plan.gateway {
+        let (v4, v6) = (grants.has(false), grants.has(true));
+        forwarding_changed = forwarding::enable(node, rtnl, v4, v6)?.is_some();
+    }
+    let gateways = wanted.iter().map(IpNet::addr).collect();
+    Ok(Ready { link, gateways, created, forwarding_changed })
+}
+
+/// The error for a bridge that took no port.
+pub(crate) fn no_room(rtnl: &mut Rtnl, bridge: &Link, error: Error) -> Error {
+    match &error {
+        Error::Kernel(kernel) if kernel.errno() == Some(Errno::XFULL) => {
+            let used = rtnl.ports_of(bridge.index).map_or(MAX_PORTS, |ports| ports.len());
+            Error::BridgeFull { bridge: bridge.name.clone(), used }
+        }
+        _ => error,
+    }
+}
+
+enum Found {
+    Complete(Link),
+    Lacking,
+}
+
+fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
+    if !plan.gateway {
+        return Vec::new();
+    }
+    let with_gateway = grants
+        .addresses
+        .iter()
+        .filter_map(|grant| IpNet::new(grant.gateway?, grant.address.prefix_len()).ok());
+    with_gateway.collect()
+}
+
+fn look(rtnl: &mut Rtnl, plan: &BridgePlan, wanted: &[IpNet]) -> Result<Found> {
+    let Some(link) = rtnl.link(&plan.bridge)? else {
+        return Ok(Found::Lacking);
+    };
+    if link.kind != "bridge" {
+        let found = if link.kind.is_empty() { "hardware device".into() } else { link.kind };
+        return Err(Error::NotABridge { name: plan.bridge.clone(), found });
+    }
+    let up = link.flags & cleat_kernel::link::iff::UP != 0;
+    let promiscuous = link.flags & cleat_kernel::link::iff::PROMISC != 0;
+    if !up || (plan.promiscuous && !promiscuous) {
+        return Ok(Found::Lacking);
+    }
+    if wanted.is_empty() {
+        return Ok(Found::Complete(link));
+    }
+    let present = rtnl.addresses(Some(link.index))?;
+    let complete = wanted.iter().all(|w| present.iter().any(|p| p.net == *w));
+    Ok(if complete { Found::Complete(link) } else { Found::Lacking })
+}
+
+fn complete<'a>(
+    node: &'a Node,
+    rtnl: &mut Rtnl,
+    (network, plan): (&NetworkPlan, &'a BridgePlan),
+    wanted: &[IpNet],
+    undo: &mut Undo<'a>,
+) -> Result<(Link, bool)> {
+    // Before anything is made: a conflict must leave nothing behind.
+    let existing = rtnl.link(&plan.bridge)?;
+    let missing = conflicts(rtnl, plan, existing.as_ref(), wanted)?;
+    let created = existing.is_none();
+    if created {
+        node.step("create the bridge")?;
+        undo.push("bridge", || remove_if_empty(&plan.bridge));
+        create(node, rtnl, network, plan)?;
+    }
+    let link = rtnl
+        .link(&plan.bridge)?
+        .ok_or_else(|| Error::NoLink { role: "bridge", name: plan.bridge.clone() })?;
+    node.step("configure the bridge")?;
+    let mut changes = vec![Change::Link(LinkChange {
+        name: &plan.bridge,
+        index: link.index,
+        up: Some(true),
+        promisc: plan.promiscuous.then_some(true),
+        // Fixed, where ports could still change it.
+        mac: link.mac.filter(|_| !created),
+        ..LinkChange::default()
+    })];
+    for stale in missing.replaced {
+        changes.push(Change::DeleteAddress { link: link.index, address: stale });
+    }
+    for address in missing.added {
+        changes.push(Change::AddAddress { link: link.index, address, nodad: !plan.dad });
+        if !created {
+            let index = link.index;
+            undo.push("gateway address", move || {
+                let mut rtnl = Rtnl::open().map_err(|e| e.to_string())?;
+                rtnl.remove(Change::DeleteAddress { link: index, address })
+                    .map(drop)
+                    .map_err(|e| e.to_string())
+            });
+        }
+    }
+    rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
+    if wanted.iter().any(|w| w.addr().is_ipv6()) {
+        rtnl.wait_usable_v6(link.index, Duration::from_secs(5))?;
+    }
+    let link = rtnl.link(&plan.bridge)?.unwrap_or(link);
+    Ok((link, created))
+}
+
+#[derive(Default)]
+struct Missing {
+    added: Vec<IpNet>,
+    replaced: Vec<IpNet>,
+}
+
+fn conflicts(
+    rtnl: &mut Rtnl,
+    plan: &BridgePlan,
+    bridge: Option<&Link>,
+    wanted: &[IpNet],
+) -> Result<Missing> {
+    let mut missing = Missing::default();
+    if wanted.is_empty() {
+        return Ok(missing);
+    }
+    let all = rtnl.addresses(None)?;
+    for want in wanted {
+        let here = |link: u32| bridge.is_some_and(|b| b.index == link);
+        if all.iter().any(|a| here(a.link) && a.net == *want) {
+            continue;
+        }
+        for address in &all {
+            let overlaps =
+                address.net.contains(&want.network()) || want.contains(&address.net.network());
+            if !overlaps || address.net.addr().is_loopback() {
+                continue;
+            }
+            if !here(address.link) {
+                let link = rtnl.link_by_index(address.link)?.map_or_else(String::new, |l| l.name);
+                return Err(Error::Overlap { subnet: want.trunc(), other: address.net, link });
+            }
+            if !plan.force_address {
+                return Err(Error::GatewayDiffers {
+                    bridge: plan.bridge.clone(),
+                    wanted: want.to_string(),
+                    found: address.net.to_string(),
+                });
+            }
+            missing.replaced.push(address.net);
+        }
+        missing.added.push(*want);
+    }
+    Ok(missing)
+}
+
+fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan) -> Result<()> {
+    let filtering = plan.vlan.is_some() || !plan.vlan_trunk.is_empty();
+    let mtu = match network.mtu {
+        Some(mtu) => Some(mtu),
+        None => default_mtu(rtnl)?,
+    };
+    // Two hosts on one wire must not make the same bridge.
+    let mac = Mac::from_hash(&digest_of(&[node.boot_id(), &plan.bridge]));
+    let bridge = Change::Bridge { name: &plan.bridge, mac, mtu, vlan_filtering: filtering };
+    rtnl.apply(&[bridge]).map_err(|refused| match refused.error {
+        error if filtering && !error.is_exists() && !error.is_permission() => Error::NoFeature {
+            feature: "VLAN filtering on bridges",
+            option: "CONFIG_BRIDGE_VLAN_FILTERING",
+            instead: "leave out vlan and vlanTrunk",
+        },
+        error => Error::Kernel(error),
+    })?;
+    for (setting, value) in [("accept_ra", "0"), ("accept_dad", if plan.dad { "1" } else { "0" })] {
+        let path = format!("ipv6/conf/{}/{setting}", plan.bridge);
+        match sysctl::set(&path, value) {
+            Ok(_) => {}
+            // No IPv6, or not allowed to set it.
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_permission() => node.warn(&error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The MTU of the default route's link; `None`: there is none, or it is Ethernet's.
+fn default_mtu(rtnl: &mut Rtnl) -> Result<Option<u32>> {
+    const ETHERNET: u32 = 1500;
+    let route = match rtnl.default_route(false)? {
+        Some(route) => Some(route),
+        None => rtnl.default_route(true)?,
+    };
+    let Some(index) = route.and_then(|route| route.link) else {
+        return Ok(None);
+    };
+    Ok(rtnl
+        .link_by_index(index)?
+        .map(|link| link.mtu)
+        .filter(|mtu| *mtu != ETHERNET && *mtu <= 65535))
+}
+
+/// Removes a bridge that has no ports.
+pub(crate) fn remove_if_empty(bridge: &str) -> std::result::Result<(), String> {
+    let mut rtnl = Rtnl::open().map_err(|e| e.to_string())?;
+    let Some(link) = rtnl.link(bridge).map_err(|e| e.to_string())? else {
+        return Ok(());
+    };
+    if rtnl.ports_of(link.index).map_err(|e| e.to_string())?.is_empty() {
+        rtnl.remove(Change::DeleteLink(Which::Index(link.index))).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}

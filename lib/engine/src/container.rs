@@ -1,0 +1,149 @@
+//! The container's end: its settings, addresses and routes.
+
+use std::time::Duration;
+
+use cleat_kernel::{Change, LinkChange, Namespace, Route, Rtnl, sysctl};
+
+use crate::Node;
+use crate::error::{Error, Result};
+use crate::plan::{Grants, RouteGrant};
+
+const RT_SCOPE_LINK: u8 = 253;
+/// Metrics of default routes beside the first one's count up in this step.
+const METRIC_STEP: u32 = 100;
+/// Duplicate address detection takes one to two seconds.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How the container's end is to be.
+pub(crate) struct Wanted<'p> {
+    pub(crate) ifname: &'p str,
+    pub(crate) grants: &'p Grants,
+    /// Do duplicate address detection.
+    pub(crate) dad: bool,
+    /// Leave it down and without addresses.
+    pub(crate) down: bool,
+    /// Its link address is not derived from its address: neighbours may remember another.
+    pub(crate) announce: bool,
+}
+
+/// The container's end, once configured.
+pub(crate) struct Configured {
+    pub(crate) cookie: Option<u64>,
+    pub(crate) mtu: u32,
+}
+
+/// Configures it.
+pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> Result<Configured> {
+    let mut rtnl = netns.run(|| {
+        let rtnl = Rtnl::open()?;
+        settings(node, wanted)?;
+        Ok::<_, Error>(rtnl)
+    })??;
+    let link = rtnl
+        .link(wanted.ifname)?
+        .ok_or_else(|| Error::NoLink { role: "interface", name: wanted.ifname.to_owned() })?;
+    let done = Configured { cookie: rtnl.netns_cookie(), mtu: link.mtu };
+    if wanted.down {
+        return Ok(done);
+    }
+    node.step("address the container")?;
+    let mut changes: Vec<Change<'_>> = Vec::new();
+    for grant in &wanted.grants.addresses {
+        changes.push(Change::AddAddress { link: link.index, address: grant.address, nodad: false });
+    }
+    let up = Some(true);
+    changes.push(Change::Link(LinkChange {
+        name: wanted.ifname,
+        index: link.index,
+        up,
+        ..LinkChange::default()
+    }));
+    let routes: Vec<Route> =
+        wanted.grants.routes.iter().map(|r| route(r, wanted.grants, link.index)).collect();
+    let first_route = changes.len();
+    changes.extend(routes.iter().cloned().map(Change::AddRoute));
+    match rtnl.apply(&changes) {
+        Ok(()) => {}
+        Err(refused) if refused.index >= first_route && refused.error.is_exists() => {
+            beside_others(&mut rtnl, &routes)?;
+        }
+        Err(refused) => return Err(refused.error.into()),
+    }
+    if wanted.grants.has(true) {
+        rtnl.wait_usable_v6(link.index, SETTLE)?;
+    }
+    Ok(done)
+}
+
+/// What must be set before it is up.
+fn settings(node: &Node, wanted: &Wanted<'_>) -> Result<()> {
+    let conf = |family: &str, key: &str| format!("{family}/conf/{}/{key}", wanted.ifname);
+    let mut set: Vec<(String, &str)> = Vec::new();
+    if wanted.grants.has(true) {
+        set.push((conf("ipv6", "disable_ipv6"), "0"));
+        set.push(("ipv6/conf/lo/disable_ipv6".to_owned(), "0"));
+        set.push((conf("ipv6", "accept_dad"), if wanted.dad { "1" } else { "0" }));
+        set.push((conf("ipv6", "keep_addr_on_down"), "1"));
+    } else if wanted.grants.has(false) {
+        // Its multicast would cost every other port of the bridge.
+        set.push((conf("ipv6", "disable_ipv6"), "1"));
+    }
+    if wanted.announce {
+        set.push((conf("ipv4", "arp_notify"), "1"));
+        if wanted.grants.has(true) {
+            set.push((conf("ipv6", "ndisc_notify"), "1"));
+        }
+    }
+    for (path, value) in set {
+        match sysctl::set(&path, value) {
+            Ok(_) => {}
+            // A kernel without IPv6 has none of its settings.
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_permission() => node.warn(&format!("{path}: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A granted route on a link. Without a next hop of its own it goes by the family's gateway.
+fn route(grant: &RouteGrant, grants: &Grants, link: u32) -> Route {
+    let on_link = grant.scope == Some(RT_SCOPE_LINK);
+    let gateway = match grant.gateway {
+        None if on_link => None,
+        None => grants.gateway(grant.dst.addr().is_ipv6()),
+        given => given,
+    };
+    Route {
+        gateway,
+        link: Some(link),
+        priority: grant.priority,
+        table: grant.table,
+        scope: grant.scope,
+        mtu: grant.mtu,
+        advmss: grant.advmss,
+        ..Route::to(grant.dst)
+    }
+}
+
+/// Adds those routes that are not there yet with a metric above the others' of the same
+/// destination: the first network keeps the default route.
+fn beside_others(rtnl: &mut Rtnl, routes: &[Route]) -> Result<()> {
+    for wanted in routes {
+        let present = rtnl.routes()?;
+        let same = |r: &&Route| r.dst == wanted.dst.trunc();
+        if present.iter().filter(same).any(|r| r.link == wanted.link && r.gateway == wanted.gateway)
+        {
+            continue;
+        }
+        let highest = present.iter().filter(same).filter_map(|r| r.priority).max();
+        let beside = Route {
+            priority: Some(
+                highest.unwrap_or(0).max(METRIC_STEP - 1) / METRIC_STEP * METRIC_STEP + METRIC_STEP,
+            ),
+            ..wanted.clone()
+        };
+        rtnl.apply(&[Change::AddRoute(beside)]).map_err(|refused| Error::Kernel(refused.error))?;
+    }
+    Ok(())
+}

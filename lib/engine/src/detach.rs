@@ -1,0 +1,177 @@
+//! Detach: frees everything that an attachment holds, whatever is left of it. Absence is
+//! success; what fails does not keep the rest from being freed.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use cleat_kernel::change::Which;
+use cleat_kernel::{Change, Namespace, Rtnl};
+
+use crate::error::{Error, Result};
+use crate::identity::AttachmentId;
+use crate::plan::Lessor;
+use crate::record::AttachmentRecord;
+use crate::ruleset::{self, Ruleset, legacy};
+use crate::{Node, macvlan, ports};
+
+/// What a front knows of an attachment that is to go.
+#[derive(Debug, Clone)]
+pub struct Detach {
+    /// Who it is.
+    pub id: AttachmentId,
+    /// The container's namespace, if the runtime still has it.
+    pub netns: Option<PathBuf>,
+    /// The interface may be deleted in the container where there is no record of it: made by
+    /// another program, or the record is lost.
+    pub delete_interface: bool,
+    /// Its addresses as the runtime remembers them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Frees an attachment.
+pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()> {
+    let mut errors = Vec::new();
+    let name = asked.id.record_name();
+    // Without room for a lock file the rest is still worth doing.
+    let _lock = node.locks().acquire(&name).map_err(|e| node.warn(&e.to_string()));
+    let record = read_or_set_aside(node, &name);
+    if let Some(record) = record.filter(|r| r.boot == node.boot_id()) {
+        take_back(node, &record, asked.netns.as_deref(), &mut errors);
+        // One that was interrupted may have been made by another program's half.
+        if asked.delete_interface && record.link.is_none() {
+            remove_unknown(node, asked, &mut errors);
+        }
+    } else {
+        if asked.delete_interface {
+            remove_unknown(node, asked, &mut errors);
+        }
+        note(&mut errors, node.attachments().remove(&name).map(drop).map_err(Error::from));
+    }
+    note(&mut errors, lessor.release());
+    if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: asked.id.clone(), errors }) }
+}
+
+/// Frees what a record says, and removes it.
+pub(crate) fn take_back(
+    node: &Node,
+    record: &AttachmentRecord,
+    netns: Option<&Path>,
+    errors: &mut Vec<Error>,
+) {
+    let mut ruleset = Ruleset::open(node);
+    let mut elements = ruleset::of_attachment(record);
+    note(errors, ports::keep_others(&mut ruleset, record, &mut elements));
+    if !elements.is_empty() {
+        note(errors, ruleset.remove(&elements));
+    }
+    note(errors, ports::forget_flows(node, &mut ruleset, record));
+    if let Some(link) = &record.link {
+        match &link.host {
+            Some(host) => {
+                let addresses = record.addresses.iter().map(|g| g.address.addr());
+                let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
+                let bridge = link.neighbours.then_some(link.master.as_str());
+                note(errors, remove_link_of(host, bridge, addresses, &hold));
+            }
+            None => {
+                let path = netns.or(record.netns.as_ref().map(|n| n.path.as_path()));
+                note(errors, macvlan::remove(node, record, path));
+            }
+        }
+    }
+    if errors.is_empty() {
+        let name = record.id.record_name();
+        note(errors, node.attachments().remove(&name).map(drop).map_err(Error::from));
+    }
+}
+
+/// Removes a host end by name, and the neighbour entries on a bridge by index.
+pub(crate) fn remove_link(
+    host: &str,
+    bridge: Option<u32>,
+    addresses: impl Iterator<Item = IpAddr>,
+) -> Result<()> {
+    let mut rtnl = Rtnl::open()?;
+    for address in addresses {
+        if let Some(link) = bridge {
+            rtnl.remove(Change::DeleteNeighbour { link, address })?;
+        }
+    }
+    rtnl.delete_link(host)?;
+    Ok(())
+}
+
+fn remove_link_of(
+    host: &str,
+    bridge: Option<&str>,
+    addresses: impl Iterator<Item = IpAddr>,
+    hold: &[std::os::fd::BorrowedFd<'_>],
+) -> Result<()> {
+    let mut rtnl = Rtnl::open()?;
+    if let Some(bridge) = bridge
+        && let Some(link) = rtnl.link(bridge)?
+    {
+        for address in addresses {
+            rtnl.remove(Change::DeleteNeighbour { link: link.index, address })?;
+        }
+    }
+    rtnl.delete_link_fast(&Which::Name(host.to_owned()), hold)?;
+    Ok(())
+}
+
+/// A record that cannot be read is no reason to keep an address.
+fn read_or_set_aside(node: &Node, name: &str) -> Option<AttachmentRecord> {
+    match node.attachments().read(name) {
+        Ok(record) => record,
+        Err(error) => {
+            node.warn(&error.to_string());
+            if let Err(error) = node.attachments().set_aside(name) {
+                node.warn(&error.to_string());
+            }
+            None
+        }
+    }
+}
+
+/// Frees an attachment that no record tells of: made by other programs, or its record is lost.
+fn remove_unknown(node: &Node, asked: &Detach, errors: &mut Vec<Error>) {
+    let mut addresses = asked.addresses.clone();
+    let mut ruleset = Ruleset::open(node);
+    if let Some(netns) = asked.netns.as_deref().and_then(|path| Namespace::open(path).ok())
+        && !netns.is_current()
+    {
+        note(errors, remove_inside(&netns, &asked.id.slot, &mut addresses, &ruleset));
+    }
+    let host = asked.id.host_link_name(0);
+    note(
+        errors,
+        Rtnl::open().and_then(|mut r| r.delete_link(&host)).map(drop).map_err(Error::from),
+    );
+    note(errors, legacy::remove(ruleset.backend(), &asked.id, &addresses));
+}
+
+fn remove_inside(
+    netns: &Namespace,
+    ifname: &str,
+    addresses: &mut Vec<IpAddr>,
+    ruleset: &Ruleset<'_>,
+) -> Result<()> {
+    let mut rtnl = Rtnl::open_in(netns)?;
+    let Some(link) = rtnl.link(ifname)? else {
+        return Ok(());
+    };
+    for address in rtnl.addresses(Some(link.index))? {
+        if !addresses.contains(&address.net.addr()) {
+            addresses.push(address.net.addr());
+        }
+    }
+    let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
+    rtnl.delete_link_fast(&Which::Index(link.index), &hold)?;
+    Ok(())
+}
+
+pub(crate) fn note(errors: &mut Vec<Error>, outcome: Result<()>) {
+    if let Err(error) = outcome {
+        errors.push(error);
+    }
+}

@@ -1,0 +1,177 @@
+//! Why a verb failed, for a front to put into its protocol's words.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::identity::AttachmentId;
+
+/// This crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] cleat_kernel::Error),
+    /// The firewall refused.
+    #[error(transparent)]
+    Firewall(#[from] cleat_nft::Error),
+    /// A record could not be read or written.
+    #[error(transparent)]
+    Records(#[from] cleat_records::Error),
+    /// An address could not be leased.
+    #[error(transparent)]
+    Ipam(#[from] cleat_ipam::Error),
+    /// Addressing by another program failed.
+    #[error("{0}")]
+    Delegate(Box<dyn std::error::Error + Send + Sync>),
+    /// The container's namespace cannot be used.
+    #[error("network namespace {path}: {source}", path = path.display())]
+    Netns {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: cleat_kernel::Error,
+    },
+    /// The container has an interface of this name already.
+    #[error("the container has an interface {name} already; detach it first or use another name")]
+    InterfaceTaken {
+        /// The interface's name.
+        name: String,
+    },
+    /// A link of another kind has the bridge's name.
+    #[error("{name} exists and is a {found}, not a bridge; choose another bridge name")]
+    NotABridge {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        found: String,
+    },
+    /// The bridge has another address in the gateway's subnet.
+    #[error(
+        "\"{bridge}\" already has an IP address different from {wanted}: {found}; remove it or set forceAddress"
+    )]
+    GatewayDiffers {
+        /// The bridge.
+        bridge: String,
+        /// The address it should have.
+        wanted: String,
+        /// The address it has.
+        found: String,
+    },
+    /// Another link of the host has an address in the network's subnet.
+    #[error("subnet {subnet} overlaps {other} of {link}; choose another subnet")]
+    Overlap {
+        /// The network's subnet.
+        subnet: IpNet,
+        /// The address that is there.
+        other: IpNet,
+        /// The link that has it.
+        link: String,
+    },
+    /// A step was made to fail, to try the undoing of those before it.
+    #[error("step {step} was made to fail")]
+    Injected {
+        /// The step.
+        step: &'static str,
+    },
+    /// The bridge can take no more ports.
+    #[error(
+        "bridge {bridge} is full: it has {used} ports and the kernel allows 1023; use a second network"
+    )]
+    BridgeFull {
+        /// The bridge.
+        bridge: String,
+        /// Ports in use.
+        used: usize,
+    },
+    /// A link that the plan names is missing.
+    #[error("{role} {name} does not exist")]
+    NoLink {
+        /// What it is for, as in `master`.
+        role: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is no default route to take the master from.
+    #[error("no master is given, and there is no default route to take it from")]
+    NoDefaultRoute,
+    /// The kernel lacks what the plan needs.
+    #[error("this kernel has no {feature} ({option}); {instead}")]
+    NoFeature {
+        /// In words.
+        feature: &'static str,
+        /// The kernel's configuration option.
+        option: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A published port is held by another attachment.
+    #[error("host port {port} is published already by {holder}")]
+    PortTaken {
+        /// The port, as `0.0.0.0:8080/tcp`.
+        port: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The MTU is larger than that of the link underneath.
+    #[error("mtu {mtu} is larger than {largest}, that of {master}")]
+    MtuTooLarge {
+        /// What was asked for.
+        mtu: u32,
+        /// What is possible.
+        largest: u32,
+        /// The link underneath.
+        master: String,
+    },
+    /// A check found a difference.
+    #[error("{id}: {what}")]
+    Differs {
+        /// The attachment.
+        id: AttachmentId,
+        /// The first difference.
+        what: String,
+    },
+    /// There is no such attachment.
+    #[error("{id}: no such attachment")]
+    Unknown {
+        /// The attachment.
+        id: AttachmentId,
+    },
+    /// No container address to publish a port to.
+    #[error("host port {port} cannot be published: the container has no {family} address")]
+    NoBackend {
+        /// The port.
+        port: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// A sysctl that tuning may not set.
+    #[error("sysctl {key}: {why}")]
+    Sysctl {
+        /// The key as given.
+        key: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// An address does not fit.
+    #[error("address {address}: {why}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Detach could not free everything; everything else was freed.
+    #[error("{id}: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Incomplete {
+        /// The attachment.
+        id: AttachmentId,
+        /// What failed.
+        errors: Vec<Error>,
+    },
+}

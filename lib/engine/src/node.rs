@@ -1,0 +1,156 @@
+//! This node as the engine sees it: where its state lies, which boot this is, where warnings
+//! go. Made once by a front; opens nothing that is not needed.
+
+use std::cell::{Cell, OnceCell};
+use std::path::{Path, PathBuf};
+
+use cleat_records::{Durability, Locks, Store};
+
+use crate::error::{Error, Result};
+use crate::plan::NetworkPlan;
+use crate::record::AttachmentRecord;
+use crate::ruleset::LinkRules;
+
+/// The folders that cleat keeps its state in.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// Runtime state, gone with a boot: `/run/cleat`.
+    pub run: PathBuf,
+    /// Durable state: `/var/lib/cleat`.
+    pub state: PathBuf,
+    /// Conflists: `/etc/cni/net.d`.
+    pub net: PathBuf,
+}
+
+impl Dirs {
+    /// The folders that the environment names (`CLEAT_RUN_DIR`, `CLEAT_STATE_DIR`,
+    /// `CLEAT_NET_DIR`), or the default ones. Empty variables count as absent.
+    pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
+        let dir = |name: &str, default: &str| {
+            var(name).filter(|v| !v.is_empty()).map_or_else(|| default.into(), PathBuf::from)
+        };
+        Self {
+            run: dir("CLEAT_RUN_DIR", "/run/cleat"),
+            state: dir("CLEAT_STATE_DIR", "/var/lib/cleat"),
+            net: dir("CLEAT_NET_DIR", "/etc/cni/net.d"),
+        }
+    }
+}
+
+/// What is to go wrong at which step, to try what a failure or a crash leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The step fails.
+    Fail(u32),
+    /// The process is killed.
+    Kill(u32),
+}
+
+impl Fault {
+    /// `fail:3` or `kill:3`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (verb, step) = text.split_once(':')?;
+        let step = step.parse().ok()?;
+        match verb {
+            "fail" => Some(Self::Fail(step)),
+            "kill" => Some(Self::Kill(step)),
+            _ => None,
+        }
+    }
+}
+
+/// This node.
+pub struct Node {
+    dirs: Dirs,
+    fault: Option<Fault>,
+    steps: Cell<u32>,
+    boot_id: OnceCell<String>,
+    warn: Box<dyn Fn(&str)>,
+}
+
+impl Node {
+    /// A node with its state in `dirs`; `warn` hears of what is wrong but not fatal.
+    pub fn new(dirs: Dirs, warn: impl Fn(&str) + 'static) -> Self {
+        let (fault, steps) = (None, Cell::new(0));
+        Self { dirs, fault, steps, boot_id: OnceCell::new(), warn: Box::new(warn) }
+    }
+
+    /// The same node, with a fault to come.
+    #[must_use]
+    pub fn with_fault(mut self, fault: Option<Fault>) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// A step begins: the place where an announced fault comes in.
+    pub(crate) fn step(&self, step: &'static str) -> Result<()> {
+        let now = self.steps.get() + 1;
+        self.steps.set(now);
+        match self.fault {
+            Some(Fault::Fail(at)) if at == now => Err(Error::Injected { step }),
+            Some(Fault::Kill(at)) if at == now => {
+                cleat_kernel::process::kill_self();
+                Err(Error::Injected { step })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The folders.
+    pub fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    /// This boot's id, or `unknown` where the kernel hides it.
+    pub fn boot_id(&self) -> &str {
+        self.boot_id.get_or_init(|| {
+            // A test says that the host was rebooted by naming another boot.
+            std::env::var("CLEAT_BOOT_ID")
+                .ok()
+                .filter(|id| !id.is_empty())
+                .or_else(|| cleat_kernel::process::boot_id().ok())
+                .unwrap_or_else(|| "unknown".to_owned())
+        })
+    }
+
+    /// Says what is wrong but not fatal.
+    pub fn warn(&self, text: &str) {
+        (self.warn)(text);
+    }
+
+    /// The warning sink itself.
+    pub(crate) fn warner(&self) -> &dyn Fn(&str) {
+        &*self.warn
+    }
+
+    pub(crate) fn run_path(&self, name: &str) -> PathBuf {
+        self.dirs.run.join(name)
+    }
+
+    pub(crate) fn attachments(&self) -> Store<AttachmentRecord> {
+        Store::open(self.run_path("attachments"), Durability::Runtime)
+    }
+
+    pub(crate) fn plans(&self) -> Store<NetworkPlan> {
+        Store::open(self.run_path("plans"), Durability::Runtime)
+    }
+
+    pub(crate) fn links(&self) -> Store<LinkRules> {
+        Store::open(self.run_path("links"), Durability::Runtime)
+    }
+
+    /// Locks of attachments, one at a time. Taken before those of links.
+    pub(crate) fn locks(&self) -> Locks {
+        Locks::open(self.run_path("locks"))
+    }
+
+    /// Locks of what attachments share: links and the ruleset.
+    pub(crate) fn shared_locks(&self) -> Locks {
+        Locks::open(self.run_path("locks/shared"))
+    }
+
+    /// The run directory, for leases' indexes.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.dirs.run
+    }
+}

@@ -1,0 +1,180 @@
+//! What the ruleset says of a link: stored once per link, so that an attach that finds its
+//! link's rules as they should be adds nothing but its own elements.
+
+use std::net::IpAddr;
+
+use cleat_kernel::Mac;
+use cleat_nft::{Element, Key, Transaction, Verdict};
+use cleat_records::Document;
+use serde::{Deserialize, Serialize};
+
+use super::elements::Elements;
+use super::{BRIDGE, INET};
+use crate::Node;
+use crate::error::Result;
+use crate::identity::hashed_name;
+use crate::plan::Inbound;
+use crate::record::Ingress;
+
+/// The rules of a link that leads to containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRules {
+    /// The link: a bridge, or a host end of somebody else's making.
+    pub link: String,
+    /// We made it, and may remove it with its last network.
+    pub created: bool,
+    /// The networks on it.
+    pub networks: Vec<String>,
+    /// Who may open connections into it.
+    pub inbound: Inbound,
+    /// The policy that a chained plugin asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+    /// The chains for an administrator's own rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admin_chains: Vec<String>,
+    /// Addresses of the host on it, which no container may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Its link address, which no container may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+impl Document for LinkRules {
+    const SCHEMA: u32 = 1;
+}
+
+impl LinkRules {
+    /// Rules for a link that let everything through.
+    pub fn open(link: &str) -> Self {
+        Self {
+            link: link.to_owned(),
+            created: false,
+            networks: Vec::new(),
+            inbound: Inbound::Open,
+            ingress: None,
+            admin_chains: Vec::new(),
+            gateways: Vec::new(),
+            mac: None,
+        }
+    }
+
+    /// The name of a link's stored rules.
+    pub(crate) fn file_of(link: &str) -> String {
+        file(link)
+    }
+
+    /// Everything that `wanted` asks for is here.
+    fn covers(&self, wanted: &Self) -> bool {
+        self.inbound == wanted.inbound
+            && (wanted.ingress.is_none() || self.ingress == wanted.ingress)
+            && (wanted.mac.is_none() || self.mac == wanted.mac)
+            && wanted.networks.iter().all(|n| self.networks.contains(n))
+            && wanted.gateways.iter().all(|g| self.gateways.contains(g))
+            && wanted.admin_chains.iter().all(|c| self.admin_chains.contains(c))
+    }
+
+    /// These rules with what `wanted` asks for.
+    fn merged(mut self, wanted: &Self) -> Self {
+        fn unite<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
+            for item in more {
+                if !into.contains(item) {
+                    into.push(item.clone());
+                }
+            }
+        }
+        self.created |= wanted.created;
+        self.inbound = wanted.inbound;
+        self.ingress = wanted.ingress.or(self.ingress);
+        self.mac = wanted.mac.or(self.mac);
+        unite(&mut self.networks, &wanted.networks);
+        unite(&mut self.gateways, &wanted.gateways);
+        unite(&mut self.admin_chains, &wanted.admin_chains);
+        self
+    }
+
+    /// Its elements.
+    pub(crate) fn elements(&self) -> Elements {
+        let mut elements = Elements::default();
+        let link = || Key::new().ifname(&self.link);
+        elements.push(INET, "links", Element::new(link()));
+        elements.push(INET, "self", Element::new(link().ifname(&self.link)));
+        let into = match self.inbound {
+            Inbound::Open => "into_open",
+            Inbound::Published => "into_published",
+            Inbound::Internal => "into_internal",
+        };
+        let outof = match (self.inbound, self.ingress) {
+            (Inbound::Internal, _) => "outof_internal",
+            (_, Some(Ingress::SameBridge)) => "outof_same_bridge",
+            (_, Some(Ingress::Isolated)) => "outof_isolated",
+            _ => "outof_open",
+        };
+        let jump = |chain: &str| Element::verdict(link(), Verdict::Jump(chain.to_owned()));
+        elements.push(INET, "into", jump(into));
+        elements.push(INET, "outof", jump(outof));
+        if self.inbound == Inbound::Internal {
+            elements.push(INET, "inputs", jump("in_internal"));
+        }
+        if matches!(self.ingress, Some(Ingress::SameBridge | Ingress::Isolated)) {
+            elements.push(INET, "policied", Element::new(link()));
+        }
+        for gateway in &self.gateways {
+            let set = if gateway.is_ipv4() { "held4" } else { "held6" };
+            elements.push(BRIDGE, set, Element::new(link().ip(*gateway)));
+        }
+        if let Some(mac) = self.mac {
+            elements.push(BRIDGE, "held_mac", Element::new(link().mac(mac.0)));
+        }
+        elements
+    }
+}
+
+/// Stores what a link's rules should say, and appends the change. Whether there was one.
+pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> Result<bool> {
+    if stored(node, &wanted.link)?.is_some_and(|rules| rules.covers(wanted)) {
+        return Ok(false);
+    }
+    let _lock = node.shared_locks().acquire(&lock_name(&wanted.link))?;
+    let old = stored(node, &wanted.link)?;
+    let new = match &old {
+        Some(rules) => rules.clone().merged(wanted),
+        None => wanted.clone(),
+    };
+    node.links().replace(&file(&wanted.link), &new)?;
+    if let Some(old) = old {
+        old.elements().remove_from(tx);
+    }
+    // A new administrator's chain needs a rule, which only a rebuild lays: without the chain
+    // the transaction fails with ENOENT, and the caller rebuilds.
+    if !wanted.admin_chains.is_empty() {
+        let nowhere = Element::verdict(Key::new().ifname("lo"), Verdict::Jump(NO_CHAIN.to_owned()));
+        tx.add_elements(INET, "into", vec![nowhere]);
+    }
+    new.elements().add_to(tx);
+    Ok(true)
+}
+
+/// A chain that is never there.
+const NO_CHAIN: &str = "-";
+
+/// The stored rules of a link.
+pub(super) fn stored(node: &Node, link: &str) -> Result<Option<LinkRules>> {
+    Ok(node.links().read(&file(link))?)
+}
+
+/// Removes the stored rules of a link.
+pub(super) fn forget(node: &Node, link: &str) -> Result<()> {
+    node.links().remove(&file(link))?;
+    Ok(())
+}
+
+fn file(link: &str) -> String {
+    hashed_name(link, 16)
+}
+
+/// Another lock than that of the bridge itself.
+fn lock_name(link: &str) -> String {
+    format!("rules of {link}")
+}

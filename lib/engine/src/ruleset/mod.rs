@@ -1,0 +1,205 @@
+//! The ruleset: two tables of our own, whose chains and rules never change; a link adds a few
+//! set elements once, an attachment adds its own in one transaction. What is there follows from
+//! the stored link rules and records alone, so that a lost table is made again from them.
+
+mod elements;
+pub mod foreign;
+pub mod legacy;
+mod links;
+mod skeleton;
+
+use std::os::fd::BorrowedFd;
+
+use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
+
+pub use links::LinkRules;
+pub use skeleton::{BRIDGE, INET, MARK};
+
+pub(crate) use elements::{Elements, binding_element, of_attachment, of_ports};
+
+use crate::error::Result;
+use crate::record::AttachmentRecord;
+use crate::{Node, forwarding};
+
+/// The lock that a rebuild holds.
+const LOCK: &str = "ruleset";
+
+/// Access to the ruleset of the calling thread's namespace.
+pub struct Ruleset<'n> {
+    node: &'n Node,
+    backend: Netlink,
+}
+
+impl<'n> Ruleset<'n> {
+    /// Opens no socket until one is needed.
+    pub fn open(node: &'n Node) -> Self {
+        Self { node, backend: Netlink::open() }
+    }
+
+    /// The backend itself, for questions.
+    pub fn backend(&mut self) -> &mut Netlink {
+        &mut self.backend
+    }
+
+    /// The socket's descriptor, if one was opened.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.backend.descriptor()
+    }
+
+    /// Adds an attachment's elements, and a link's where they are not there yet. `record` is
+    /// what the disk may not say yet.
+    pub(crate) fn add(
+        &mut self,
+        record: &AttachmentRecord,
+        link: Option<&LinkRules>,
+        elements: &Elements,
+    ) -> Result<()> {
+        let mut transaction = Transaction::new();
+        let new_link = match link {
+            Some(wanted) => links::enlist(self.node, wanted, &mut transaction)?,
+            None => false,
+        };
+        elements.add_to(&mut transaction);
+        match self.backend.commit(&transaction) {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => self.rebuild(Some(record))?,
+            Err(error) if error.is_unsupported() && elements.has_bridge_part() => {
+                self.node.warn(&format!("no protection against spoofing: {error}"));
+                let mut inet_only = Transaction::new();
+                elements.inet_only().add_to(&mut inet_only);
+                self.backend.commit(&inet_only)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if new_link {
+            self.meet_foreign_firewalls();
+        }
+        Ok(())
+    }
+
+    /// Removes elements. What is not there is no error.
+    pub(crate) fn remove(&mut self, elements: &Elements) -> Result<()> {
+        let mut transaction = Transaction::new();
+        elements.remove_from(&mut transaction);
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        match self.backend.commit(&transaction) {
+            Ok(()) => Ok(()),
+            // A table or set is gone, and with it the elements.
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One element of a set of ours.
+    pub(crate) fn element(&mut self, set: &str, key: &Key) -> Result<Option<Element>> {
+        Ok(self.backend.element(INET, set, key)?)
+    }
+
+    /// All elements of a set of ours; none if there is no such set.
+    pub(crate) fn elements(&mut self, table: Table, set: &str) -> Result<Vec<Element>> {
+        match self.backend.elements(table, set) {
+            Ok(found) => Ok(found),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes everything again from what is stored, in one transaction: what goes through
+    /// established connections is not interrupted.
+    pub fn rebuild(&mut self, current: Option<&AttachmentRecord>) -> Result<()> {
+        let _lock = self.node.shared_locks().acquire(LOCK)?;
+        let mut links: Vec<LinkRules> = Vec::new();
+        for (name, stored) in self.node.links().list()? {
+            match stored {
+                Ok(rules) => links.push(rules),
+                Err(error) => self.node.warn(&format!("rules of link {name}: {error}")),
+            }
+        }
+        let mut elements = Elements::default();
+        for rules in &links {
+            elements.append(rules.elements());
+        }
+        for (name, stored) in self.node.attachments().list()? {
+            match stored {
+                Ok(record) if current.is_some_and(|c| c.id == record.id) => {}
+                Ok(record) => elements.append(of_attachment(&record)),
+                Err(error) => self.node.warn(&format!("record {name}: {error}")),
+            }
+        }
+        if let Some(record) = current {
+            elements.append(of_attachment(record));
+        }
+        let before = forwarding::before(self.node)?;
+        let mut transaction = Transaction::new();
+        skeleton::lay(&mut transaction, before.as_ref(), &links);
+        elements.add_to(&mut transaction);
+        match self.backend.commit(&transaction) {
+            Ok(()) => {}
+            // Tables of another shape, from another version of this program.
+            Err(error) if error.is_exists() => {
+                let mut anew = Transaction::new();
+                anew.delete_table(INET).delete_table(BRIDGE);
+                skeleton::lay(&mut anew, before.as_ref(), &links);
+                elements.add_to(&mut anew);
+                self.backend.commit(&anew)?;
+            }
+            Err(error) if error.is_unsupported() => {
+                let mut inet_only = Transaction::new();
+                skeleton::lay_inet(&mut inet_only, before.as_ref(), &links);
+                elements.inet_only().add_to(&mut inet_only);
+                self.backend.commit(&inet_only)?;
+                self.node.warn(&format!("no protection against spoofing: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !links.is_empty() {
+            self.meet_foreign_firewalls();
+        }
+        Ok(())
+    }
+
+    /// Changes what a link's rules say, on disk and in the kernel.
+    pub(crate) fn set_link(&mut self, rules: &LinkRules) -> Result<()> {
+        let mut transaction = Transaction::new();
+        if links::enlist(self.node, rules, &mut transaction)? {
+            match self.backend.commit(&transaction) {
+                Ok(()) => self.meet_foreign_firewalls(),
+                Err(error) if error.is_not_found() => self.rebuild(None)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a link.
+    pub fn forget_link(&mut self, link: &str) -> Result<()> {
+        if let Some(rules) = links::stored(self.node, link)? {
+            self.remove(&rules.elements())?;
+            links::forget(self.node, link)?;
+        }
+        Ok(())
+    }
+
+    /// Removes both tables and what stands in other people's.
+    pub fn uninstall(&mut self) -> Result<()> {
+        foreign::withdraw(&mut self.backend)?;
+        let mut transaction = Transaction::new();
+        for table in [INET, BRIDGE] {
+            if self.backend.table_exists(table)? {
+                transaction.delete_table(table);
+            }
+        }
+        if !transaction.is_empty() {
+            self.backend.commit(&transaction)?;
+        }
+        Ok(())
+    }
+
+    fn meet_foreign_firewalls(&mut self) {
+        if let Err(error) = foreign::admit(&mut self.backend) {
+            self.node.warn(&format!("another firewall may drop containers' traffic: {error}"));
+        }
+    }
+}
