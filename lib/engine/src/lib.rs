@@ -4,23 +4,42 @@
 
 mod attach;
 mod bridge;
+mod check;
+mod collect;
 mod container;
 mod detach;
 pub mod error;
 pub mod forwarding;
+pub mod host;
 pub mod identity;
+pub mod inventory;
+pub mod lease;
+pub mod loopback;
 pub mod macvlan;
 mod node;
 pub mod plan;
+pub mod policy;
 pub mod ports;
 pub mod record;
 pub mod ruleset;
+mod status;
+pub mod tuning;
 mod undo;
+mod uninstall;
 mod veth;
 
 pub use attach::{Attached, Interface, attach};
 pub use bridge::MAX_PORTS;
+pub use check::{Remembered, check};
+pub use collect::collect;
 pub use detach::{Detach, detach};
 pub use error::{Error, Result};
 pub use identity::AttachmentId;
 pub use node::{Dirs, Fault, Node};
+pub use status::status;
+pub use uninstall::uninstall;
+
+pub use cleat_ipam as ipam;
+pub use cleat_kernel as kernel;
+pub use cleat_nft as nft;
+pub use cleat_records as records;

@@ -18,7 +18,11 @@ impl<'a> Undo<'a> {
 
     /// Notes how to undo a step. To be called before the step where it can be half done, since
     /// undoing what was not done is no error.
-    pub(crate) fn push(&mut self, what: &'static str, undo: impl FnOnce() -> Result<(), String> + 'a) {
+    pub(crate) fn push(
+        &mut self,
+        what: &'static str,
+        undo: impl FnOnce() -> Result<(), String> + 'a,
+    ) {
         self.steps.push((what, Box::new(undo)));
     }
 

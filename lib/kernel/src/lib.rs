@@ -18,8 +18,8 @@ pub mod wire;
 
 pub use change::{Change, LinkChange, Macvlan, Route, VethPair, Which};
 pub use error::{Error, Result};
-pub use rustix::io::Errno;
 pub use link::{Link, Mac, Operstate};
 pub use netns::{Namespace, Presence};
 pub use rtnl::{Refused, Rtnl};
+pub use rustix::io::Errno;
 pub use socket::Socket;

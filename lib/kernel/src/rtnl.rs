@@ -130,8 +130,16 @@ impl Rtnl {
         Ok(found)
     }
 
-    /// The routes of the main table, of one family or both.
+    /// The unicast routes of the main table.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
+        const RT_TABLE_MAIN: u32 = 254;
+        let mut routes = self.all_routes()?;
+        routes.retain(|route| route.table == Some(RT_TABLE_MAIN));
+        Ok(routes)
+    }
+
+    /// The unicast routes of all tables.
+    pub fn all_routes(&mut self) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             let mut batch = Batch::new();
@@ -143,8 +151,6 @@ impl Rtnl {
                 Err(error) => return Err(error),
             }
         }
-        const RT_TABLE_MAIN: u32 = 254;
-        routes.retain(|route| route.table == Some(RT_TABLE_MAIN));
         Ok(routes)
     }
 

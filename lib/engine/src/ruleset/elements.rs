@@ -96,20 +96,19 @@ pub(crate) fn of_link_part(record: &AttachmentRecord, link: &LinkPart) -> Elemen
         return elements;
     };
     let port = || Key::new().ifname(host);
-    let bridge = || Key::new().ifname(&link.master);
     elements.push(BRIDGE, "ports", Element::new(port()).comment(&comment));
     if link.strict {
         elements.push(BRIDGE, "strict", Element::new(port()));
     }
     for address in addresses() {
         elements.push(BRIDGE, by_family(address, "own4", "own6"), Element::new(port().ip(address)));
-        let held = Element::new(bridge().ip(address));
+        let held = Element::new(Key::new().ip(address));
         elements.push(BRIDGE, by_family(address, "held4", "held6"), held);
     }
     let tuned = record.tuning.as_ref().and_then(|tuning| tuning.mac);
     if let Some(mac) = tuned.or(link.mac) {
         elements.push(BRIDGE, "own_mac", Element::new(port().mac(mac.0)));
-        elements.push(BRIDGE, "held_mac", Element::new(bridge().mac(mac.0)));
+        elements.push(BRIDGE, "held_mac", Element::new(Key::new().mac(mac.0)));
     }
     elements
 }

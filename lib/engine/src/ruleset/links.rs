@@ -122,19 +122,30 @@ impl LinkRules {
         }
         for gateway in &self.gateways {
             let set = if gateway.is_ipv4() { "held4" } else { "held6" };
-            elements.push(BRIDGE, set, Element::new(link().ip(*gateway)));
+            elements.push(BRIDGE, set, Element::new(Key::new().ip(*gateway)));
         }
         if let Some(mac) = self.mac {
-            elements.push(BRIDGE, "held_mac", Element::new(link().mac(mac.0)));
+            elements.push(BRIDGE, "held_mac", Element::new(Key::new().mac(mac.0)));
         }
         elements
     }
 }
 
-/// Stores what a link's rules should say, and appends the change. Whether there was one.
-pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> Result<bool> {
+/// What enlisting a link takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Enlisted {
+    /// Nothing: its rules are there.
+    Before,
+    /// The appended elements.
+    ByElements,
+    /// An administrator's chain has to be laid: a rebuild.
+    ByRebuild,
+}
+
+/// Stores what a link's rules should say, and appends the change.
+pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> Result<Enlisted> {
     if stored(node, &wanted.link)?.is_some_and(|rules| rules.covers(wanted)) {
-        return Ok(false);
+        return Ok(Enlisted::Before);
     }
     let _lock = node.shared_locks().acquire(&lock_name(&wanted.link))?;
     let old = stored(node, &wanted.link)?;
@@ -143,24 +154,19 @@ pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> R
         None => wanted.clone(),
     };
     node.links().replace(&file(&wanted.link), &new)?;
+    let chains = |rules: &LinkRules| rules.admin_chains.clone();
+    if chains(&new) != old.as_ref().map(chains).unwrap_or_default() {
+        return Ok(Enlisted::ByRebuild);
+    }
     if let Some(old) = old {
         old.elements().remove_from(tx);
     }
-    // A new administrator's chain needs a rule, which only a rebuild lays: without the chain
-    // the transaction fails with ENOENT, and the caller rebuilds.
-    if !wanted.admin_chains.is_empty() {
-        let nowhere = Element::verdict(Key::new().ifname("lo"), Verdict::Jump(NO_CHAIN.to_owned()));
-        tx.add_elements(INET, "into", vec![nowhere]);
-    }
     new.elements().add_to(tx);
-    Ok(true)
+    Ok(Enlisted::ByElements)
 }
 
-/// A chain that is never there.
-const NO_CHAIN: &str = "-";
-
 /// The stored rules of a link.
-pub(super) fn stored(node: &Node, link: &str) -> Result<Option<LinkRules>> {
+pub(crate) fn stored(node: &Node, link: &str) -> Result<Option<LinkRules>> {
     Ok(node.links().read(&file(link))?)
 }
 

@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
 
+use links::Enlisted;
 pub use links::LinkRules;
 pub use skeleton::{BRIDGE, INET, MARK};
 
@@ -55,10 +56,13 @@ impl<'n> Ruleset<'n> {
         elements: &Elements,
     ) -> Result<()> {
         let mut transaction = Transaction::new();
-        let new_link = match link {
+        let enlisted = match link {
             Some(wanted) => links::enlist(self.node, wanted, &mut transaction)?,
-            None => false,
+            None => Enlisted::Before,
         };
+        if enlisted == Enlisted::ByRebuild {
+            return self.rebuild(Some(record));
+        }
         elements.add_to(&mut transaction);
         match self.backend.commit(&transaction) {
             Ok(()) => {}
@@ -71,7 +75,7 @@ impl<'n> Ruleset<'n> {
             }
             Err(error) => return Err(error.into()),
         }
-        if new_link {
+        if enlisted == Enlisted::ByElements {
             self.meet_foreign_firewalls();
         }
         Ok(())
@@ -163,14 +167,22 @@ impl<'n> Ruleset<'n> {
     /// Changes what a link's rules say, on disk and in the kernel.
     pub(crate) fn set_link(&mut self, rules: &LinkRules) -> Result<()> {
         let mut transaction = Transaction::new();
-        if links::enlist(self.node, rules, &mut transaction)? {
-            match self.backend.commit(&transaction) {
-                Ok(()) => self.meet_foreign_firewalls(),
-                Err(error) if error.is_not_found() => self.rebuild(None)?,
-                Err(error) => return Err(error.into()),
-            }
+        match links::enlist(self.node, rules, &mut transaction)? {
+            Enlisted::Before => return Ok(()),
+            Enlisted::ByRebuild => return self.rebuild(None),
+            Enlisted::ByElements => {}
+        }
+        match self.backend.commit(&transaction) {
+            Ok(()) => self.meet_foreign_firewalls(),
+            Err(error) if error.is_not_found() => self.rebuild(None)?,
+            Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// The stored rules of a link.
+    pub fn stored_link(&self, link: &str) -> Result<Option<LinkRules>> {
+        links::stored(self.node, link)
     }
 
     /// Forgets a link.

@@ -254,11 +254,11 @@ fn lay_bridge(tx: &mut Transaction) {
         Set::new("ports", &[IfName]),
         Set::new("strict", &[IfName]),
         Set::new("own_mac", &[IfName, Ether]),
-        Set::new("held_mac", &[IfName, Ether]),
+        Set::new("held_mac", &[Ether]),
         Set::new("own4", &[IfName, Ipv4]),
-        Set::new("held4", &[IfName, Ipv4]),
+        Set::new("held4", &[Ipv4]),
         Set::new("own6", &[IfName, Ipv6]),
-        Set::new("held6", &[IfName, Ipv6]),
+        Set::new("held6", &[Ipv6]),
     ] {
         let name = set.name.clone();
         tx.add_set(BRIDGE, set).flush_set(BRIDGE, &name);
@@ -278,8 +278,10 @@ fn own(select: Select, set: &str) -> Vec<Expr> {
     expr::match_in(&[Select::Iifname, select], set)
 }
 
+/// Held by anybody on this host: `meta ibrname`, to tell bridges apart, is missing from many
+/// kernels (CONFIG_NFT_BRIDGE_META), and whose own it is was looked up before.
 fn held(select: Select, set: &str) -> Vec<Expr> {
-    expr::match_in(&[Select::Ibrname, select], set)
+    expr::match_in(&[select], set)
 }
 
 fn sender_rules(tx: &mut Transaction) {

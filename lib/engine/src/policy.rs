@@ -1,0 +1,110 @@
+//! Inbound policies that a chained plugin asks for: a property of the link, so that containers
+//! cost nothing; a bridge's port is isolated by the bridge itself where nothing may pass.
+
+use cleat_kernel::{Change, LinkChange, Rtnl};
+
+use crate::Node;
+use crate::error::{Error, Result};
+use crate::identity::AttachmentId;
+use crate::record::{AttachmentRecord, Ingress, Phase, PolicyPart};
+use crate::ruleset::{LinkRules, Ruleset};
+
+/// A policy for an attachment.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The attachment.
+    pub id: AttachmentId,
+    /// The bridge, or the host end where there is no bridge.
+    pub link: String,
+    /// The host end, where there is a bridge.
+    pub host_end: Option<String>,
+    /// What is let in.
+    pub ingress: Ingress,
+    /// The chain for an administrator's own rules.
+    pub admin_chain: String,
+}
+
+/// Applies a policy.
+pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
+    let name = policy.id.record_name();
+    let _lock = node.locks().acquire(&name)?;
+    let mut record = node
+        .attachments()
+        .read(&name)?
+        .filter(|record| record.boot == node.boot_id())
+        .unwrap_or_else(|| AttachmentRecord::new(policy.id.clone(), node.boot_id()));
+    if Rtnl::open()?.link(&policy.link)?.is_none() {
+        return Err(Error::NoLink { role: "link", name: policy.link.clone() });
+    }
+    node.step("set the policy")?;
+    let mut ruleset = Ruleset::open(node);
+    let stored = ruleset.stored_link(&policy.link)?;
+    let mut rules = stored.unwrap_or_else(|| LinkRules::open(&policy.link));
+    rules.ingress = Some(policy.ingress);
+    if !rules.admin_chains.contains(&policy.admin_chain) {
+        rules.admin_chains.push(policy.admin_chain.clone());
+    }
+    ruleset.set_link(&rules)?;
+    isolate(policy)?;
+    node.step("commit the policy")?;
+    record.policy = Some(PolicyPart {
+        phase: Phase::Ready,
+        link: policy.link.clone(),
+        ingress: policy.ingress,
+        admin_chain: policy.admin_chain.clone(),
+    });
+    Ok(node.attachments().replace(&name, &record)?)
+}
+
+/// Forgets an attachment's policy; that of the link stays for the others on it. A link that was
+/// only this attachment's is forgotten.
+pub fn remove(node: &Node, id: &AttachmentId) -> Result<()> {
+    let name = id.record_name();
+    let _lock = node.locks().acquire(&name)?;
+    let Ok(Some(mut record)) = node.attachments().read(&name) else {
+        return Ok(());
+    };
+    let Some(part) = record.policy.take() else {
+        return Ok(());
+    };
+    if record.is_empty() {
+        node.attachments().remove(&name)?;
+    } else {
+        node.attachments().replace(&name, &record)?;
+    }
+    let own = Rtnl::open()?.link(&part.link)?.is_none_or(|link| link.kind != "bridge");
+    if own && record.boot == node.boot_id() {
+        Ruleset::open(node).forget_link(&part.link)?;
+    }
+    Ok(())
+}
+
+/// Says whether a policy is in force.
+pub fn check(node: &Node, policy: &Policy) -> Result<()> {
+    let differs = |what: String| Error::Differs { id: policy.id.clone(), what };
+    let mut ruleset = Ruleset::open(node);
+    let rules = ruleset
+        .stored_link(&policy.link)?
+        .filter(|rules| rules.ingress == Some(policy.ingress))
+        .ok_or_else(|| differs(format!("link {} has no such ingress policy", policy.link)))?;
+    for (table, set, element) in rules.elements().iter() {
+        if table == crate::ruleset::INET && ruleset.element(set, &element.key)?.is_none() {
+            return Err(differs(format!("set {set} has no element for link {}", policy.link)));
+        }
+    }
+    Ok(())
+}
+
+fn isolate(policy: &Policy) -> Result<()> {
+    let Some(host_end) = policy.host_end.as_deref().filter(|_| policy.ingress == Ingress::Isolated)
+    else {
+        return Ok(());
+    };
+    let mut rtnl = Rtnl::open()?;
+    let is_port = rtnl.link(host_end)?.is_some_and(|link| link.bridge_port.is_some());
+    if !is_port {
+        return Ok(());
+    }
+    let isolated = LinkChange { name: host_end, isolated: Some(true), ..LinkChange::default() };
+    rtnl.apply(&[Change::Link(isolated)]).map_err(|refused| refused.error.into())
+}

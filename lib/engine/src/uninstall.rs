@@ -1,0 +1,35 @@
+//! Uninstall: removes what is ours from the kernel and from the run directory. Attachments must
+//! be freed before.
+
+use cleat_kernel::Rtnl;
+
+use crate::error::Result;
+use crate::ruleset::Ruleset;
+use crate::{Node, bridge, forwarding, inventory};
+
+/// Removes the ruleset, the bridges that we made and that have no ports left, and the notes of
+/// them. The bridges that were kept since something else is in them.
+pub fn uninstall(node: &Node) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    let mut rtnl = Rtnl::open()?;
+    for rules in inventory::links(node)? {
+        if !rules.created {
+            continue;
+        }
+        if let Err(error) = bridge::remove_if_empty(&rules.link) {
+            node.warn(&format!("bridge {}: {error}", rules.link));
+        }
+        if rtnl.link(&rules.link)?.is_some() {
+            kept.push(rules.link);
+        }
+    }
+    Ruleset::open(node).uninstall()?;
+    for (name, _) in node.links().list()? {
+        node.links().remove(&name)?;
+    }
+    for (name, _) in node.plans().list()? {
+        node.plans().remove(&name)?;
+    }
+    forwarding::forget(node)?;
+    Ok(kept)
+}
