@@ -18,6 +18,7 @@ pub struct Invocation<'l> {
     lab: &'l Lab,
     programs: Programs,
     program: String,
+    wrapper: Vec<String>,
     env: BTreeMap<String, OsString>,
     stdin: Vec<u8>,
 }
@@ -32,7 +33,7 @@ impl<'l> Invocation<'l> {
         env.insert("CNI_PATH".into(), programs.folder().into());
         // The reference executes iptables and nft.
         env.insert("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        Self { lab, programs, program: program.into(), env, stdin: Vec::new() }
+        Self { lab, programs, program: program.into(), wrapper: Vec::new(), env, stdin: Vec::new() }
     }
 
     /// `CNI_COMMAND`.
@@ -86,6 +87,18 @@ impl<'l> Invocation<'l> {
         self
     }
 
+    /// Another program that runs it, given its path as last argument: a shell that mounts first, a
+    /// tracer. What it mounts is seen by this call alone.
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// [`Self::through`] a shell that first runs these lines.
+    pub fn after(self, lines: &str) -> Self {
+        self.through(&["sh", "-ec", &format!("{lines}\nexec \"$0\"")])
+    }
+
     /// Runs it to its end in the host's namespace.
     pub fn run(&self) -> Outcome {
         let child = self.start();
@@ -104,7 +117,10 @@ impl<'l> Invocation<'l> {
 
     /// Starts it, its input given. The child's id is the plugin's own: `ip netns exec` becomes it.
     pub fn start(&self) -> Child {
-        let mut command = self.lab.host.command(self.programs.path(&self.program));
+        let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
+        words.push(self.programs.path(&self.program).into());
+        let mut command = self.lab.host.command(&words[0]);
+        command.args(&words[1..]);
         command
             .env_clear()
             .envs(&self.env)

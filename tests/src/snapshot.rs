@@ -52,6 +52,18 @@ impl Snapshot {
         later.lines.difference(&self.lines).map(|line| format!("+ {line}\n")).collect()
     }
 
+    /// Without the files: what is in the kernel.
+    pub fn kernel(&self) -> Self {
+        let lines = self.lines.iter().filter(|line| !line.starts_with("file ")).cloned();
+        Self { lines: lines.collect() }
+    }
+
+    /// The files that came, by their path in the lab's folder.
+    pub fn new_files(&self, later: &Self) -> Vec<String> {
+        let came = later.lines.difference(&self.lines);
+        came.filter_map(|line| line.strip_prefix("file ")).map(str::to_owned).collect()
+    }
+
     /// Some line contains the text.
     pub fn mentions(&self, text: &str) -> bool {
         self.lines.iter().any(|line| line.contains(text))

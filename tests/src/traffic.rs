@@ -3,8 +3,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,8 +27,18 @@ const TURN: Duration = Duration::from_millis(50);
 /// A server that answers until dropped.
 #[derive(Debug)]
 pub struct Serving {
+    askers: Askers,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+}
+
+type Askers = Arc<Mutex<Vec<IpAddr>>>;
+
+impl Serving {
+    /// Who asked so far, by the address that it showed.
+    pub fn askers(&self) -> Vec<IpAddr> {
+        self.askers.lock().unwrap().clone()
+    }
 }
 
 impl Drop for Serving {
@@ -53,12 +63,13 @@ impl Namespace {
         listener.set_nonblocking(true).unwrap();
         socket.set_read_timeout(Some(TURN)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let (for_tcp, for_udp) = (stop.clone(), stop.clone());
+        let askers = Askers::default();
+        let (for_tcp, for_udp) = ((stop.clone(), askers.clone()), (stop.clone(), askers.clone()));
         let threads = vec![
-            thread::spawn(move || serve_tcp(&listener, &for_tcp)),
-            thread::spawn(move || serve_udp(&socket, &for_udp)),
+            thread::spawn(move || serve_tcp(&listener, &for_tcp.0, &for_tcp.1)),
+            thread::spawn(move || serve_udp(&socket, &for_udp.0, &for_udp.1)),
         ];
-        Serving { stop, threads }
+        Serving { askers, stop, threads }
     }
 
     /// Asks a server and returns the address that it saw; an error if none answers in time.
@@ -70,6 +81,13 @@ impl Namespace {
         })
     }
 
+    /// Asks by datagram, once, as if from an address of one's own choice; no answer is waited for.
+    pub fn ask_as(&self, from: &str, to: &str) -> io::Result<()> {
+        let to: SocketAddr = to.parse().unwrap();
+        let from: IpAddr = from.parse().unwrap();
+        self.run(|| UdpSocket::bind((from, 0))?.send_to(b"?", to).map(drop))
+    }
+
     /// Asks by datagram from a port of one's own choice, so that the flow is the same again.
     pub fn ask_from(&self, port: u16, to: &str) -> io::Result<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
@@ -77,28 +95,30 @@ impl Namespace {
     }
 }
 
-fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
+fn serve_tcp(listener: &TcpListener, stop: &AtomicBool, askers: &Askers) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((mut stream, peer)) => {
-                let _ = stream.write_all(seen(peer).as_bytes());
+                let _ = stream.write_all(seen(peer, askers).as_bytes());
             }
             Err(_) => thread::sleep(TURN / 10),
         }
     }
 }
 
-fn serve_udp(socket: &UdpSocket, stop: &AtomicBool) {
+fn serve_udp(socket: &UdpSocket, stop: &AtomicBool, askers: &Askers) {
     let mut buffer = [0; 64];
     while !stop.load(Ordering::Relaxed) {
         if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(seen(peer).as_bytes(), peer);
+            let _ = socket.send_to(seen(peer, askers).as_bytes(), peer);
         }
     }
 }
 
-fn seen(peer: SocketAddr) -> String {
-    peer.ip().to_canonical().to_string()
+fn seen(peer: SocketAddr, askers: &Askers) -> String {
+    let address = peer.ip().to_canonical();
+    askers.lock().unwrap().push(address);
+    address.to_string()
 }
 
 fn ask_tcp(to: SocketAddr) -> io::Result<IpAddr> {

@@ -47,11 +47,13 @@ fn open_passes_a_host_that_drops_forwarding() {
     chain.check(&one, &attached).unwrap();
     // The host's own policy still holds for others, and its tools still read it.
     assert!(lab.host.sh("iptables -S FORWARD").contains("-P FORWARD DROP"));
-    stranger.ns.ip(&format!("link add up type veth peer name stranger netns {}", lab.host.name()));
+    stranger
+        .ns
+        .ip(&format!("link add eth0 type veth peer name stranger netns {}", lab.host.name()));
     lab.host.ip("link set stranger up");
     lab.host.ip("addr add 10.99.0.1/24 dev stranger");
-    stranger.ns.ip("link set up up");
-    stranger.ns.ip("addr add 10.99.0.2/24 dev up");
+    stranger.ns.ip("link set eth0 up");
+    stranger.ns.ip("addr add 10.99.0.2/24 dev eth0");
     stranger.ns.ip("route add default via 10.99.0.1");
     lab.route_from_lan("10.99.0.0/24");
     assert!(stranger.ns.ping("10.99.0.1"));

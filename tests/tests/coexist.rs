@@ -1,0 +1,192 @@
+//! A node that changes its plugins while containers run: what the reference attached is checked
+//! and detached by the programs under test, and the other way round; and foreign main plugins with
+//! our chained ones behind them.
+
+use cleat_tests::{Chain, Lab, Programs, Transport, ranges};
+use serde_json::{Value, json};
+
+const PORTS: &str = r#"{"portMappings": [
+    {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+    {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]}"#;
+
+fn bridge() -> Value {
+    json!({"type": "bridge", "bridge": "br0", "isDefaultGateway": true, "ipMasq": true,
+        "hairpinMode": true, "ipam": ranges(&["10.88.0.0/24", "fd00:88::/64"])})
+}
+
+fn macvlan() -> Value {
+    json!({"type": "macvlan", "master": "eth0", "ipam": {"type": "host-local",
+        "ranges": [[{"subnet": "192.0.2.0/24", "rangeStart": "192.0.2.100"}]]}})
+}
+
+fn portmap() -> Value {
+    json!({"type": "portmap", "capabilities": {"portMappings": true}})
+}
+
+fn firewall(policy: &str) -> Value {
+    json!({"type": "firewall", "ingressPolicy": policy})
+}
+
+fn tuning() -> Value {
+    json!({"type": "tuning", "mtu": 1400})
+}
+
+/// The chains that real conflists are made of.
+fn chains() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
+        ("bridge", vec![bridge()]),
+        ("macvlan", vec![macvlan()]),
+        ("loopback, bridge", vec![json!({"type": "loopback"}), bridge()]),
+        ("bridge, portmap", vec![bridge(), portmap()]),
+        ("bridge, firewall", vec![bridge(), firewall("open")]),
+        ("bridge, tuning", vec![bridge(), tuning()]),
+        ("all", vec![bridge(), portmap(), firewall("same-bridge"), tuning()]),
+    ]
+}
+
+fn chain<'l>(lab: &'l Lab, plugins: &[Value]) -> Chain<'l> {
+    let conflist = json!({"cniVersion": "1.0.0", "name": "net", "plugins": plugins});
+    lab.chain(conflist).capabilities(serde_json::from_str(PORTS).unwrap())
+}
+
+/// What one detached, the other had made: nothing of the container may be left. Chains and tables
+/// of the network may go with the last container, so only what came counts.
+#[track_caller]
+fn attach_by_one_detach_by_the_other(makes: &Programs, frees: &Programs, with_namespace: bool) {
+    for (name, plugins) in chains() {
+        let lab = Lab::new();
+        let (by_maker, by_freer) =
+            (chain(&lab, &plugins).by(makes), chain(&lab, &plugins).by(frees));
+        by_freer.used();
+        let before = by_maker.used();
+        let container = lab.container();
+        let attached = by_maker.attach(&container);
+        let ended = match with_namespace {
+            true => by_freer.del(&container, Some(&attached)),
+            false => by_freer.del_without_namespace(&container),
+        };
+        ended.unwrap_or_else(|outcome| panic!("{name}: {outcome:?}"));
+        // Its maker may keep notes of its own, never an object.
+        let left: Vec<String> = before
+            .added(&lab.snapshot())
+            .lines()
+            .filter(|line| !line.contains(" file run/") && !line.contains("file tuning/"))
+            .map(str::to_owned)
+            .collect();
+        assert!(left.is_empty(), "{name}: left:\n{}", left.join("\n"));
+        assert!(lab.leased("net").is_empty(), "{name}");
+        if with_namespace {
+            assert!(container.ns.link("eth0").is_none(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn made_by_the_reference_detached_by_ours() {
+    attach_by_one_detach_by_the_other(&Programs::reference(), &Programs::under_test(), true);
+}
+
+#[test]
+fn made_by_the_reference_detached_by_ours_without_a_namespace() {
+    if Lab::new().is_reference() {
+        // It leaves its own rules then.
+        return;
+    }
+    attach_by_one_detach_by_the_other(&Programs::reference(), &Programs::under_test(), false);
+}
+
+#[test]
+fn made_by_ours_detached_by_the_reference_frees_link_and_lease() {
+    // The reference cannot know our table; what it knows it frees, and our own collection or the
+    // next attach takes the rest.
+    for (name, plugins) in chains() {
+        let lab = Lab::new();
+        let ours = chain(&lab, &plugins);
+        let reference = ours.clone().by(&Programs::reference());
+        let container = lab.container();
+        let attached = ours.attach(&container);
+        reference.del(&container, Some(&attached)).unwrap_or_else(|o| panic!("{name}: {o:?}"));
+        assert!(container.ns.link("eth0").is_none(), "{name}");
+        assert!(lab.leased("net").is_empty(), "{name}");
+        // The way is free: the same ports, and the first address of the pool's next round.
+        let next = lab.container();
+        let again = ours.attach(&next);
+        if name.contains("portmap") || name == "all" {
+            let _server = next.ns.serve(80);
+            lab.lan.ask(Transport::Tcp, "192.0.2.1:8080").unwrap();
+        }
+        ours.detach(&next, &again);
+    }
+}
+
+#[test]
+fn ours_checks_what_the_reference_attached() {
+    if Lab::new().is_reference() {
+        return;
+    }
+    for (name, plugins) in chains() {
+        let lab = Lab::new();
+        let ours = chain(&lab, &plugins);
+        let container = lab.container();
+        let attached = ours.clone().by(&Programs::reference()).attach(&container);
+        ours.check(&container, &attached).unwrap_or_else(|o| panic!("{name}: {o:?}"));
+        container.ns.ip("link del eth0");
+        assert!(ours.check(&container, &attached).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_foreign_main_plugin_with_our_chained_ones() {
+    let lab = Lab::new();
+    let container = lab.container();
+    // All by the reference first: what it keeps for a network.
+    let plugins = [bridge(), portmap(), firewall("open"), tuning()];
+    let ours = chain(&lab, &plugins);
+    let foreign = ours.clone().by(&Programs::reference());
+    foreign.used();
+    let before = ours.used();
+    let sections: Vec<&Value> = ours.plugins().collect();
+    let mut result = foreign.invocation(sections[0], "ADD", &container, None).run().ok();
+    for section in &sections[1..] {
+        result = ours.invocation(section, "ADD", &container, Some(&result)).run().ok();
+    }
+    assert_eq!(container.ns.link("eth0").unwrap()["mtu"], 1400);
+    let _server = container.ns.serve(80);
+    for by in [Transport::Tcp, Transport::Udp] {
+        lab.lan.ask(by, "192.0.2.1:8080").unwrap();
+        lab.host.ask(by, "127.0.0.1:8080").unwrap();
+    }
+    for section in &sections[1..] {
+        if lab.is_reference() {
+            // Its portmap fails its own check of two families.
+            break;
+        }
+        ours.invocation(section, "CHECK", &container, Some(&result)).run().ok();
+    }
+    for section in sections[1..].iter().rev() {
+        ours.invocation(section, "DEL", &container, Some(&result)).run().ok();
+    }
+    foreign.invocation(sections[0], "DEL", &container, Some(&result)).run().ok();
+    lab.assert_as_before(&before);
+}
+
+#[test]
+fn containers_of_both_live_on_one_network() {
+    let lab = Lab::new();
+    let ours = chain(&lab, &[bridge()]);
+    let foreign = ours.clone().by(&Programs::reference());
+    let (one, two) = (lab.container(), lab.container());
+    let first = foreign.attach(&one);
+    let second = ours.attach(&two);
+    assert_ne!(first.v4(), second.v4());
+    assert!(one.ns.ping(&second.v4()) && two.ns.ping(&first.v4()));
+    let _lan = lab.lan.serve(9000);
+    for container in [&one, &two] {
+        let seen = container.ns.ask(Transport::Tcp, "192.0.2.2:9000").unwrap();
+        assert_eq!(seen.to_string(), Lab::HOST[0]);
+    }
+    // Each detaches the other's.
+    ours.detach(&one, &first);
+    foreign.detach(&two, &second);
+    assert!(lab.leased("net").is_empty());
+}
