@@ -12,6 +12,7 @@ pub mod netns;
 pub mod process;
 pub mod rtnl;
 pub mod socket;
+pub mod spawn;
 mod sys;
 pub mod sysctl;
 pub mod wire;

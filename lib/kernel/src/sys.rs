@@ -63,6 +63,52 @@ pub(crate) fn unshare_net() -> Result<(), Errno> {
     if rc == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Gives the calling thread mount and UTS namespaces of its own.
+pub(crate) fn unshare_mounts_and_names() -> Result<(), Errno> {
+    // SAFETY: no memory is involved; the caller is a child between fork and exec.
+    let rc = unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWUTS) };
+    if rc == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Holds signals back from the calling thread and what it starts; the set of them.
+pub(crate) fn hold_signals(signals: &[i32]) -> Result<libc::sigset_t, Errno> {
+    // SAFETY: a sigset_t is plain data; the calls write it within its bounds.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
+            0 => Ok(set),
+            errno => Err(Errno::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// Holds no signal back.
+pub(crate) fn release_signals() -> Result<(), Errno> {
+    // SAFETY: as above; safe between fork and exec, too.
+    let errno = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())
+    };
+    if errno == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno)) }
+}
+
+/// Waits for one of the set's signals: its number, and whether the kernel itself sent it.
+pub(crate) fn next_signal(set: &libc::sigset_t) -> Result<(i32, bool), Errno> {
+    // SAFETY: a siginfo_t is plain data that the call fills; both pointers live through it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        match libc::sigwaitinfo(set, &raw mut info) {
+            -1 => Err(last_errno()),
+            signal => Ok((signal, info.si_code == libc::SI_KERNEL)),
+        }
+    }
+}
+
 /// Forks a child that closes every descriptor but those in `keep` (sorted), sends `bytes` on
 /// `socket`, and ends.
 pub(crate) fn send_in_child(
