@@ -171,11 +171,34 @@ impl Lab {
         Snapshot::take(self)
     }
 
+    /// What is not as it was (`-` gone, `+` came), a line each; empty if all is.
+    pub fn changes(&self, before: &Snapshot) -> String {
+        self.once_quiet(|| before.difference(&self.snapshot()))
+    }
+
+    /// What was not there before, a line each.
+    pub fn additions(&self, before: &Snapshot) -> String {
+        self.once_quiet(|| before.added(&self.snapshot()))
+    }
+
     /// Ends the test with the difference if anything is not as it was.
     #[track_caller]
     pub fn assert_as_before(&self, before: &Snapshot) {
-        let difference = before.difference(&self.snapshot());
+        let difference = self.changes(before);
         assert!(difference.is_empty(), "not as before (- gone, + left):\n{difference}");
+    }
+
+    /// The kernel takes the links of a deleted namespace away in its own time: a difference counts
+    /// when it stays.
+    fn once_quiet(&self, difference: impl Fn() -> String) -> String {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let found = difference();
+            if found.is_empty() || Instant::now() > deadline {
+                return found;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

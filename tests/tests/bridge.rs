@@ -400,7 +400,7 @@ fn detach_leaves_nothing_however_the_container_ended() {
             chain.detach_by(end, &container, &attached);
             chain.detach_by(end, &container, &attached);
             let what = format!("{end:?}, masquerade {masquerade}");
-            let difference = before.difference(&lab.snapshot());
+            let difference = lab.changes(&before);
             assert!(difference.is_empty(), "{what}: not as before:\n{difference}");
             assert!(lab.leased("net").is_empty(), "{what}");
         }

@@ -67,8 +67,8 @@ fn attach_by_one_detach_by_the_other(makes: &Programs, frees: &Programs, with_na
         };
         ended.unwrap_or_else(|outcome| panic!("{name}: {outcome:?}"));
         // Its maker may keep notes of its own, never an object.
-        let left: Vec<String> = before
-            .added(&lab.snapshot())
+        let left: Vec<String> = lab
+            .additions(&before)
             .lines()
             .filter(|line| !line.contains(" file run/") && !line.contains("file tuning/"))
             .map(str::to_owned)

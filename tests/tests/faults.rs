@@ -265,7 +265,7 @@ fn killed_at_any_time() {
         child.kill().unwrap();
         child.wait().unwrap();
         chain.del(&container, None).unwrap_or_else(|o| panic!("{verb} after {delay:?}: {o:?}"));
-        let difference = before.difference(&lab.snapshot());
+        let difference = lab.changes(&before);
         assert!(difference.is_empty(), "{verb} killed after {delay:?} left:\n{difference}");
         assert!(container.ns.link("eth0").is_none());
     }

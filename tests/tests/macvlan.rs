@@ -197,7 +197,7 @@ fn detach_leaves_nothing_however_the_container_ended() {
         let attached = chain.attach(&container);
         chain.detach_by(end, &container, &attached);
         chain.detach_by(end, &container, &attached);
-        let difference = before.difference(&lab.snapshot());
+        let difference = lab.changes(&before);
         assert!(difference.is_empty(), "{end:?}: not as before:\n{difference}");
         assert!(lab.leased("net").is_empty(), "{end:?}");
     }

@@ -316,7 +316,7 @@ fn detach_frees_the_ports_whatever_the_runtime_knows() {
             late.detach_by(end, &container, &attached);
             late.detach_by(end, &container, &attached);
             let what = format!("{end:?}, ports known: {knows_ports}");
-            let difference = before.difference(&lab.snapshot());
+            let difference = lab.changes(&before);
             assert!(difference.is_empty(), "{what}: not as before:\n{difference}");
         }
     }

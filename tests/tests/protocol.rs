@@ -314,7 +314,7 @@ fn environment_arguments_are_parsed_strictly() {
             call(&lab, plugin, "DEL", &container, &config).args("IgnoreUnknown=1").run().ok();
         }
     }
-    let left = before.added(&lab.snapshot());
+    let left = lab.additions(&before);
     assert!(!left.contains("veth"), "{left}");
 }
 

@@ -116,12 +116,12 @@ fn interrupt(mut conflist: Value, index: usize, fault: Fault, stride: usize) {
         let call = chain.invocation(&section, "ADD", &container, previous.as_ref());
         let outcome = interrupted(&call, name, number, fault).run();
         if fault == Fault::Refused && !outcome.succeeded() {
-            let difference = partial.difference(&lab.snapshot());
+            let difference = lab.changes(&partial);
             assert!(difference.is_empty(), "{what} left:\n{difference}{outcome:?}");
             assert!(index > 0 || container.ns.link("eth0").is_none(), "{what} left eth0");
         }
         recover(&lab, &chain, &container, turn, &what);
-        let difference = before.difference(&lab.snapshot());
+        let difference = lab.changes(&before);
         assert!(difference.is_empty(), "{what}: not as before:\n{difference}{outcome:?}");
         assert!(container.ns.link("eth0").is_none(), "{what} left eth0");
     }
