@@ -2,7 +2,7 @@
 //! go. Made once by a front; opens nothing that is not needed.
 
 use std::cell::{Cell, OnceCell};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cleat_records::{Durability, Locks, Store};
 
@@ -147,10 +147,5 @@ impl Node {
     /// Locks of what attachments share: links and the ruleset.
     pub(crate) fn shared_locks(&self) -> Locks {
         Locks::open(self.run_path("locks/shared"))
-    }
-
-    /// The run directory, for leases' indexes.
-    pub(crate) fn run_dir(&self) -> &Path {
-        &self.dirs.run
     }
 }

@@ -66,6 +66,11 @@ impl AttachmentRecord {
         }
     }
 
+    /// An attach is under way, or was interrupted.
+    pub fn is_being_attached(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.phase == Phase::Adding)
+    }
+
     /// Nothing is left in it.
     pub fn is_empty(&self) -> bool {
         self.link.is_none()

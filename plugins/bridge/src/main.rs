@@ -1,2 +1,7 @@
-//! The bridge CNI plugin.
-fn main() {}
+//! The `bridge` CNI plugin: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cleat_cni::run(&cleat_bridge::Bridge)
+}

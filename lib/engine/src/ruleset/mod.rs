@@ -215,3 +215,9 @@ impl<'n> Ruleset<'n> {
         }
     }
 }
+
+/// This kernel has nf_tables and lets us use it.
+pub fn available() -> Result<()> {
+    Netlink::open().tables()?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The `host-local` CNI plugin: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cleat_cni::run(&cleat_host_local::HostLocal)
+}

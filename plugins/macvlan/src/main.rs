@@ -1,0 +1,7 @@
+//! The `macvlan` CNI plugin: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cleat_cni::run(&cleat_macvlan::Macvlan)
+}

@@ -1,0 +1,67 @@
+//! The `portmap` plugin: publishes ports of the container on the host. Chained behind a plugin
+//! that made the container's interface, ours or any other.
+
+mod config;
+
+use cleat_cni::{CniResult, Error, Plugin, Request};
+use cleat_engine::AttachmentId;
+use cleat_engine::ports::{self, Publish};
+use cleat_front::{attachment, node, previous, to_cni};
+
+/// The plugin.
+pub struct Portmap;
+
+impl Plugin for Portmap {
+    fn name(&self) -> &'static str {
+        "portmap"
+    }
+
+    fn add(&self, request: &Request) -> Result<CniResult, Error> {
+        let result = previous(request)?.clone();
+        let config = config::read(request)?;
+        let publish = publish(request, &config, &result)?;
+        if !publish.bindings.is_empty() {
+            ports::publish(&node(), &publish).map_err(to_cni)?;
+        }
+        Ok(result)
+    }
+
+    fn del(&self, request: &Request) -> Result<(), Error> {
+        ports::unpublish(&node(), &attachment(request)).map_err(to_cni)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        let result = previous(request)?;
+        let publish = publish(request, &config::read(request)?, result)?;
+        ports::check(&node(), &publish.id, &publish.bindings).map_err(to_cni)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), Error> {
+        let keep = |id: &AttachmentId| cleat_front::is_valid(request, id);
+        let node = node();
+        cleat_engine::collect(&node, Some(&request.config.name), &keep).map(drop).map_err(to_cni)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), Error> {
+        config::read(request)?;
+        cleat_engine::ruleset::available().map_err(|e| Error::not_available(e.to_string()))
+    }
+}
+
+fn publish(
+    request: &Request,
+    config: &config::Config,
+    result: &CniResult,
+) -> Result<Publish, Error> {
+    let addresses = config::container_addresses(result);
+    let mut bindings = Vec::new();
+    for mapping in &config.mappings {
+        bindings.extend(mapping.bindings(&addresses)?);
+    }
+    Ok(Publish {
+        id: attachment(request),
+        bindings,
+        hairpin: config.snat,
+        masquerade_all: config.masquerade_all,
+    })
+}
