@@ -34,9 +34,14 @@ impl Attached {
     /// host ends, the container's path.
     pub fn without_names(&self, container: &Container) -> Value {
         let mut result = without_empty_dns(self.result.clone());
+        let recent = result["cniVersion"].as_str().is_some_and(|v| v.starts_with("1."));
         for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
             assert!(interface["mac"].as_str().is_some_and(|mac| mac.len() == 17), "{interface}");
             interface["mac"] = json!("MAC");
+            if recent {
+                // Newer than Debian's reference, which leaves it out.
+                interface.as_object_mut().unwrap().remove("mtu");
+            }
             if interface["name"].as_str().unwrap().starts_with("veth") {
                 interface["name"] = json!("VETH");
             }

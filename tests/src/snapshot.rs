@@ -1,6 +1,7 @@
 //! What is there: links, addresses, routes, rules, neighbours, the nft ruleset and files, as lines
 //! of text, so that two moments can be compared. Left out is what the kernel changes by itself:
-//! carrier, counters, handles, learned neighbours, the routes that come and go with a link's state.
+//! carrier, counters, handles, learned neighbours, the routes that come and go with a link's state;
+//! and the files that belong to a network rather than to a container.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -124,6 +125,15 @@ fn ruleset_lines(mut entry: Value, lines: &mut BTreeSet<String>) {
     lines.insert(format!("nft {kind} {object}"));
 }
 
+/// What a network keeps and no container holds: locks, host-local's cursors, plans by content.
+const KEPT: [&str; 2] = ["run/locks/", "run/plans/"];
+
+fn is_kept(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let of_leases = name == "lock" || name.starts_with("last_reserved_ip.");
+    KEPT.iter().any(|folder| file.starts_with(folder)) || of_leases
+}
+
 /// Files by name. Folders that came empty count as nothing.
 fn file_lines(folder: &Path, root: &Path, lines: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -131,7 +141,10 @@ fn file_lines(folder: &Path, root: &Path, lines: &mut BTreeSet<String>) {
         if path.is_dir() {
             file_lines(&path, root, lines);
         } else {
-            lines.insert(format!("file {}", path.strip_prefix(root).unwrap().display()));
+            let file = path.strip_prefix(root).unwrap().display().to_string();
+            if !is_kept(&file) {
+                lines.insert(format!("file {file}"));
+            }
         }
     }
 }

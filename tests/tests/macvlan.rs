@@ -169,7 +169,7 @@ fn the_master_may_be_in_the_container() {
     chain.detach(&container, &attached);
     assert!(container.ns.link("eth0").is_none());
     assert!(container.ns.link("up0").is_some());
-    assert!(before.added(&lab.snapshot()).lines().all(|line| line.contains("file leases")));
+    lab.assert_as_before(&before);
 }
 
 #[test]
