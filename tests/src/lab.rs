@@ -59,9 +59,14 @@ impl Lab {
         host.set_sysctl("net/ipv6/conf/all/forwarding", "0");
         host.ip(&format!("link add eth0 type veth peer name eth0 netns {}", lan.name()));
         for (namespace, own) in [(host, Self::HOST), (lan, Self::LAN)] {
+            // Link-local addresses too are there at once, as on a host that has been up for long.
+            namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
             namespace.ip("link set lo up");
             namespace.ip(&format!("addr add {}/24 dev eth0", own[0]));
             namespace.ip(&format!("addr add {}/64 dev eth0 nodad", own[1]));
+            // Without a link-local address the host cannot ask for its neighbours, and forwards
+            // no IPv6: the lab must not be what a test waits for.
+            namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
             namespace.ip("link set eth0 up");
         }
         host.ip(&format!("route add default via {}", Self::LAN[0]));

@@ -50,22 +50,32 @@ pub(crate) fn create(
                 return Ok(name);
             }
             Err(refused) if refused.index == 0 && refused.error.is_exists() => {
+                forget_neighbours(rtnl, bridge, grants);
                 let mut inside = Rtnl::open_in(netns)?;
                 if inside.link(&plan.id.slot)?.is_some() {
                     return Err(Error::InterfaceTaken { name: plan.id.slot.clone() });
                 }
             }
             Err(refused) if refused.index == 0 => {
+                forget_neighbours(rtnl, bridge, grants);
                 return Err(bridge::no_room(rtnl, &bridge.link, refused.error.into()));
             }
             Err(refused) => {
-                // The pair is there: the caller's undo knows this name.
                 let _ = rtnl.delete_link(&name);
+                forget_neighbours(rtnl, bridge, grants);
                 return Err(refused.error.into());
             }
         }
     }
     Err(Error::InterfaceTaken { name: plan.id.host_link_name(0) })
+}
+
+/// The messages after a refused one were done all the same.
+fn forget_neighbours(rtnl: &mut Rtnl, bridge: &Ready, grants: &Grants) {
+    for grant in &grants.addresses {
+        let (link, address) = (bridge.link.index, grant.address.addr());
+        let _ = rtnl.remove(Change::DeleteNeighbour { link, address });
+    }
 }
 
 /// The host end's address: another one than the container's.

@@ -158,7 +158,10 @@ fn nat_rules(tx: &mut Transaction) {
         rule(tx, INET, post, parts);
         rule(tx, INET, post, vec![expr::ct_status_dnat(), to("snatall"), expr::masquerade()]);
     }
-    rule(tx, INET, "postrouting", vec![same_link(), expr::verdict(cleat_nft::Verdict::Return)]);
+    // Between containers addresses stay as they are. Asked of the way out alone: a bridged packet
+    // that br_netfilter shows has no way in here.
+    let inwards = expr::match_in(&[Select::Oifname], "links");
+    rule(tx, INET, "postrouting", vec![inwards, expr::verdict(cleat_nft::Verdict::Return)]);
     for net in multicast() {
         let parts = vec![expr::match_ip_daddr(net), expr::verdict(cleat_nft::Verdict::Return)];
         rule(tx, INET, "postrouting", parts);
