@@ -134,6 +134,8 @@ fn a_container_cannot_use_anothers_address() {
     plain.attach(&thief);
     let attached = plain.attach(&owner);
     let server = lab.lan.serve(9000);
+    // It knows the gateway: its questions for it would carry the stolen address, and be dropped.
+    assert!(thief.ns.ping("10.88.0.1") && thief.ns.ping("fd00:88::1"));
     thief.ns.ip(&format!("addr add {}/32 dev eth0", attached.v4()));
     thief.ns.ip(&format!("addr add {}/128 dev eth0 nodad", attached.v6()));
     thief.ns.ip("addr add 10.88.0.200/32 dev eth0");

@@ -53,8 +53,8 @@ pub(crate) fn ensure<'a>(
     };
     let mut forwarding_changed = false;
     if plan.gateway {
-        let (v4, v6) = (grants.has(false), grants.has(true));
-        forwarding_changed = forwarding::enable(node, rtnl, v4, v6)?.is_some();
+        let families = (grants.has(false), grants.has(true));
+        forwarding_changed = forwarding::enable(node, rtnl, &plan.bridge, families)?.is_some();
     }
     let gateways = wanted.iter().map(IpNet::addr).collect();
     Ok(Ready { link, gateways, created, forwarding_changed })

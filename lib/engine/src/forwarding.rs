@@ -31,9 +31,14 @@ pub fn before(node: &Node) -> Result<Option<Before>> {
     Ok(store(node).read(NAME)?)
 }
 
-/// Switches forwarding on for the families that a network has. The new state of affairs, where
+/// Switches forwarding on for the families of a network, which is on this bridge. The new state of affairs, where
 /// that changed anything.
-pub(crate) fn enable(node: &Node, rtnl: &mut Rtnl, v4: bool, v6: bool) -> Result<Option<Before>> {
+pub(crate) fn enable(
+    node: &Node,
+    rtnl: &mut Rtnl,
+    bridge: &str,
+    (v4, v6): (bool, bool),
+) -> Result<Option<Before>> {
     let v4_off = v4 && sysctl::read("ipv4/ip_forward").is_ok_and(|v| v == "0");
     let v6_off = v6 && sysctl::read("ipv6/conf/all/forwarding").is_ok_and(|v| v == "0");
     if !v4_off && !v6_off {
@@ -41,8 +46,8 @@ pub(crate) fn enable(node: &Node, rtnl: &mut Rtnl, v4: bool, v6: bool) -> Result
     }
     let mut before = store(node).read(NAME)?.unwrap_or_default();
     for link in rtnl.links()? {
-        let ours = link.name.starts_with("cl") || !link.kind.is_empty();
-        if link.flags & iff::LOOPBACK == 0 && !ours && !before.links.contains(&link.name) {
+        let host = link.flags & iff::LOOPBACK == 0 && link.name != bridge;
+        if host && !before.links.contains(&link.name) {
             before.links.push(link.name);
         }
     }

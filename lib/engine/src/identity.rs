@@ -62,7 +62,7 @@ pub fn hashed_name(name: &str, digits: usize) -> String {
     hex(&Sha256::digest(name.as_bytes()), digits)
 }
 
-fn hex(bytes: &[u8], digits: usize) -> String {
+pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
     let mut text = String::with_capacity(digits + 1);
     for byte in bytes {
         if text.len() >= digits {

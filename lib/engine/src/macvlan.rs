@@ -18,6 +18,9 @@ use crate::plan::{AttachmentPlan, Grants, MacvlanMode, MacvlanPlan};
 use crate::record::AttachmentRecord;
 use crate::undo::Undo;
 
+/// A master without carrier keeps its macvlans down for as long.
+const CARRIER: Duration = Duration::from_secs(10);
+
 impl MacvlanMode {
     /// `MACVLAN_MODE_*` (include/uapi/linux/if_link.h).
     pub fn number(self) -> u32 {
@@ -78,6 +81,7 @@ pub(crate) fn attach<'a>(
     let link = inside
         .link(ifname)?
         .ok_or_else(|| Error::NoLink { role: "interface", name: ifname.to_owned() })?;
+    inside.wait_up(link.index, CARRIER)?;
     if driver.host_access && !driver.master_in_container {
         node.step("give the host access")?;
         let name = host_link(&master.name);
@@ -184,7 +188,7 @@ fn give_host_access(node: &Node, rtnl: &mut Rtnl, master: &Link, to: &[IpAddr]) 
         changes.push(Change::AddRoute(Route { link: Some(link.index), ..Route::to(dst) }));
     }
     rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
-    rtnl.wait_up(link.index, Duration::from_secs(10))?;
+    rtnl.wait_up(link.index, CARRIER)?;
     Ok(())
 }
 

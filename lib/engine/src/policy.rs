@@ -1,13 +1,15 @@
 //! Inbound policies that a chained plugin asks for: a property of the link, so that containers
 //! cost nothing; a bridge's port is isolated by the bridge itself where nothing may pass.
 
+use std::net::IpAddr;
+
 use cleat_kernel::{Change, LinkChange, Rtnl};
 
 use crate::Node;
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::record::{AttachmentRecord, Ingress, Phase, PolicyPart};
-use crate::ruleset::{LinkRules, Ruleset};
+use crate::ruleset::{LinkRules, Ruleset, legacy};
 
 /// A policy for an attachment.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Policy {
     pub link: String,
     /// The host end, where there is a bridge.
     pub host_end: Option<String>,
+    /// The container's addresses.
+    pub addresses: Vec<IpAddr>,
     /// What is let in.
     pub ingress: Ingress,
     /// The chain for an administrator's own rules.
@@ -56,16 +60,21 @@ pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
     Ok(node.attachments().replace(&name, &record)?)
 }
 
+/// Removes what the reference's firewall made for an attachment.
+pub fn remove_foreign(node: &Node, id: &AttachmentId, addresses: &[IpAddr]) -> Result<()> {
+    legacy::remove(Ruleset::open(node).backend(), id, addresses)
+}
+
 /// Forgets an attachment's policy; that of the link stays for the others on it. A link that was
-/// only this attachment's is forgotten.
-pub fn remove(node: &Node, id: &AttachmentId) -> Result<()> {
+/// only this attachment's is forgotten. Whether it had one.
+pub fn remove(node: &Node, id: &AttachmentId) -> Result<bool> {
     let name = id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let Ok(Some(mut record)) = node.attachments().read(&name) else {
-        return Ok(());
+        return Ok(false);
     };
     let Some(part) = record.policy.take() else {
-        return Ok(());
+        return Ok(false);
     };
     if record.is_empty() {
         node.attachments().remove(&name)?;
@@ -76,7 +85,7 @@ pub fn remove(node: &Node, id: &AttachmentId) -> Result<()> {
     if own && record.boot == node.boot_id() {
         Ruleset::open(node).forget_link(&part.link)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Says whether a policy is in force.
@@ -86,7 +95,12 @@ pub fn check(node: &Node, policy: &Policy) -> Result<()> {
     let rules = ruleset
         .stored_link(&policy.link)?
         .filter(|rules| rules.ingress == Some(policy.ingress))
-        .ok_or_else(|| differs(format!("link {} has no such ingress policy", policy.link)))?;
+        .ok_or_else(|| differs(format!("link {} has no such ingress policy", policy.link)));
+    let rules = match rules {
+        // The reference's firewall may have let it through.
+        Err(_) if legacy::has_policy(ruleset.backend(), &policy.addresses)? => return Ok(()),
+        other => other?,
+    };
     for (table, set, element) in rules.elements().iter() {
         if table == crate::ruleset::INET && ruleset.element(set, &element.key)?.is_none() {
             return Err(differs(format!("set {set} has no element for link {}", policy.link)));

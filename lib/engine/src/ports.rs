@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use cleat_kernel::conntrack::{self, Port};
-use cleat_kernel::{Errno, Rtnl, sysctl};
+use cleat_kernel::{Change, Errno, LinkChange, Rtnl, sysctl};
 use cleat_nft::{Element, Key};
 
 use crate::Node;
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
+use crate::inventory::{self, Standing};
 use crate::record::{AttachmentRecord, Binding, Phase, PortsPart, Protocol};
-use crate::ruleset::{self, Elements, LinkRules, Ruleset, binding_element};
+use crate::ruleset::{self, Elements, LinkRules, Ruleset, binding_element, legacy};
 use crate::undo::Undo;
 
 /// Ports to publish.
@@ -20,6 +21,8 @@ pub struct Publish {
     pub id: AttachmentId,
     /// One per host address, port and protocol.
     pub bindings: Vec<Binding>,
+    /// The host end of the container's link, where that is in a bridge.
+    pub host_end: Option<String>,
     /// Rewrite the source of what comes from the host itself or from the container's own link.
     pub hairpin: bool,
     /// Rewrite the source of everything.
@@ -71,10 +74,15 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     let known = node.links().exists(&LinkRules::file_of(&via));
     let wanted = (!known).then_some(&link);
     if let Err(error) = ruleset.add(&record, wanted, &elements) {
-        return Err(taken(&mut ruleset, asked, error));
+        // What another program detached may still have ports here.
+        if !is_taken(&error) || !take_from_the_gone(node, &mut rtnl, asked)? {
+            return Err(taken(&mut ruleset, asked, error));
+        }
+        ruleset.add(&record, wanted, &elements).map_err(|e| taken(&mut ruleset, asked, e))?;
     }
     wildcard_conflicts(&mut ruleset, asked)?;
     reach_from_localhost(node, asked, &via)?;
+    reach_itself(&mut rtnl, asked)?;
     node.step("commit the ports")?;
     if let Some(part) = &mut record.ports {
         part.phase = Phase::Ready;
@@ -90,7 +98,7 @@ pub fn unpublish(node: &Node, id: &AttachmentId) -> Result<()> {
     let _lock = node.locks().acquire(&name)?;
     let mut record = match node.attachments().read(&name) {
         Ok(Some(record)) => record,
-        Ok(None) => return Ok(()),
+        Ok(None) => return legacy::remove(Ruleset::open(node).backend(), id, &[]),
         Err(error) => {
             node.warn(&error.to_string());
             return Ok(());
@@ -112,6 +120,7 @@ pub fn check(node: &Node, id: &AttachmentId, wanted: &[Binding]) -> Result<()> {
         let (set, element) = binding_element(binding);
         let found = ruleset.element(set, &element.key)?;
         match found {
+            None if legacy::has_ports(ruleset.backend(), id)? => return Ok(()),
             None => return Err(differs(format!("host port {} is not published", text(binding)))),
             Some(found) if found.data != element.data => {
                 let to = found.comment.unwrap_or_default();
@@ -267,14 +276,54 @@ fn specific_holder(ruleset: &mut Ruleset<'_>, binding: &Binding) -> Result<Optio
     Ok(all.into_iter().find(|element| element.key.bytes().ends_with(tail.bytes())))
 }
 
+/// With br_netfilter a bridge's packet to itself passes only in hairpin mode.
+fn reach_itself(rtnl: &mut Rtnl, asked: &Publish) -> Result<()> {
+    const CALLS: [&str; 2] = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
+    let filtered = || CALLS.iter().any(|call| sysctl::read(call).is_ok_and(|on| on == "1"));
+    let Some(host_end) = asked.host_end.as_deref().filter(|_| asked.hairpin && filtered()) else {
+        return Ok(());
+    };
+    let port = rtnl.link(host_end)?.and_then(|link| link.bridge_port);
+    if port.is_none_or(|port| port.hairpin) {
+        return Ok(());
+    }
+    let change = LinkChange { name: host_end, hairpin: Some(true), ..LinkChange::default() };
+    rtnl.apply(&[Change::Link(change)]).map_err(|refused| refused.error.into())
+}
+
+/// Takes wanted ports from attachments whose containers are proven to be gone. Whether any was.
+fn take_from_the_gone(node: &Node, rtnl: &mut Rtnl, asked: &Publish) -> Result<bool> {
+    let mut taken = false;
+    for mut record in inventory::attachments(node)? {
+        let same = |held: &Binding| {
+            asked.bindings.iter().any(|b| {
+                (b.port, b.protocol, b.to.is_ipv4())
+                    == (held.port, held.protocol, held.to.is_ipv4())
+            })
+        };
+        let conflicting = record.ports.as_ref().is_some_and(|p| p.bindings.iter().any(same));
+        let gone = Standing::Gone;
+        if record.id == asked.id
+            || !conflicting
+            || inventory::standing(node, rtnl, &record)? != gone
+        {
+            continue;
+        }
+        take_back(node, &mut Ruleset::open(node), &mut record)?;
+        restore(node, &record)?;
+        taken = true;
+    }
+    Ok(taken)
+}
+
+/// EBUSY: the key is there with other data.
+fn is_taken(error: &Error) -> bool {
+    matches!(error, Error::Firewall(e) if e.is_exists() || e.errno() == Some(Errno::BUSY))
+}
+
 /// The error for a refused publish: who has the port.
 fn taken(ruleset: &mut Ruleset<'_>, asked: &Publish, error: Error) -> Error {
-    let refused = match &error {
-        // EBUSY: the key is there with other data.
-        Error::Firewall(e) => e.is_exists() || e.errno() == Some(Errno::BUSY),
-        _ => false,
-    };
-    if !refused {
+    if !is_taken(&error) {
         return error;
     }
     for binding in &asked.bindings {

@@ -79,13 +79,6 @@ impl StaticAddresses {
                 .copied()
                 .find(|g| ip.address.contains(g) && *g != ip.address.addr());
         }
-        for gateway in &gateways {
-            let used = ips.iter().any(|ip| ip.address.contains(gateway));
-            if !used && request.command == cleat_cni::Command::Add {
-                let message = format!("gateway {gateway} is in the subnet of no address");
-                return Err(Error::invalid_config(message));
-            }
-        }
         Ok(Self { ips, routes: section.routes, dns: section.dns })
     }
 }

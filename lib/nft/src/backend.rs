@@ -73,6 +73,8 @@ pub struct RuleInfo {
     pub targets: Vec<String>,
     /// The names of its expressions in order. iptables' extensions are `match` and `target`.
     pub expressions: Vec<String>,
+    /// The values that it compares with `==`, as bytes in the packet's order: an address, a port.
+    pub compared: Vec<Vec<u8>>,
     /// The bits, if the rule is `meta mark & bits == bits accept`, with or without a counter.
     pub accepts_mark: Option<u32>,
 }

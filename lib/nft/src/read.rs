@@ -51,6 +51,7 @@ pub(crate) fn rule(message: &Received<'_>, of: (&str, &str)) -> Option<RuleInfo>
         handle: find(body, rule::HANDLE).and_then(be64_of)?,
         comment: native.or_else(|| exprs.iter().find_map(Found::iptables_comment)),
         targets: exprs.iter().filter_map(Found::target).collect(),
+        compared: exprs.iter().filter_map(Found::compared).map(<[u8]>::to_vec).collect(),
         accepts_mark: accepts_mark(&exprs),
         expressions: exprs.into_iter().map(|e| e.name).collect(),
     })
@@ -139,9 +140,13 @@ impl<'a> Found<'a> {
     }
 
     /// `NFTA_CMP_DATA` of `NFT_CMP_EQ`.
-    fn equals(&self) -> Option<u32> {
+    fn compared(&self) -> Option<&'a [u8]> {
         let plain = self.name == "cmp" && number(self.data, 2) == Some(0);
-        plain.then(|| find(find(self.data, 3)?, data::VALUE).and_then(u32_of)).flatten()
+        plain.then(|| find(find(self.data, 3)?, data::VALUE)).flatten()
+    }
+
+    fn equals(&self) -> Option<u32> {
+        self.compared().and_then(u32_of)
     }
 }
 

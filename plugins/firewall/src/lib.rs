@@ -6,7 +6,7 @@ use cleat_cni::{CniResult, Error, Plugin, Request, SpecVersion};
 use cleat_engine::AttachmentId;
 use cleat_engine::policy::{self, Policy};
 use cleat_engine::record::Ingress;
-use cleat_front::{attachment, node, previous, to_cni};
+use cleat_front::{attachment, node, own_addresses, previous, to_cni};
 use serde::Deserialize;
 
 const ADMIN_CHAIN: &str = "CNI-ADMIN";
@@ -42,7 +42,11 @@ impl Plugin for Firewall {
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        policy::remove(&node(), &attachment(request)).map_err(to_cni)
+        let (node, id) = (node(), attachment(request));
+        if !policy::remove(&node, &id).map_err(to_cni)? {
+            policy::remove_foreign(&node, &id, &own_addresses(request)).map_err(to_cni)?;
+        }
+        Ok(())
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
@@ -103,5 +107,12 @@ fn policy(request: &Request, result: &CniResult) -> Result<Option<Policy>, Error
     let Some(link) = hosts.next() else {
         return Ok(None);
     };
-    Ok(Some(Policy { id: attachment(request), link, host_end: hosts.next(), ingress, admin_chain }))
+    Ok(Some(Policy {
+        id: attachment(request),
+        link,
+        host_end: hosts.next(),
+        addresses: own_addresses(request),
+        ingress,
+        admin_chain,
+    }))
 }

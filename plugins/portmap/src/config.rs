@@ -194,6 +194,12 @@ pub(crate) fn container_addresses(result: &CniResult) -> Vec<IpAddr> {
     [of(true), of(false)].into_iter().flatten().collect()
 }
 
+/// The host end: the last interface of the host, behind the bridge where there is one.
+pub(crate) fn host_end(result: &CniResult) -> Option<String> {
+    let outside = |i: &&cleat_cni::Interface| i.sandbox.as_deref().is_none_or(str::is_empty);
+    result.interfaces.iter().rfind(outside).map(|interface| interface.name.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

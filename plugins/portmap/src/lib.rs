@@ -61,6 +61,7 @@ fn publish(
     Ok(Publish {
         id: attachment(request),
         bindings,
+        host_end: config::host_end(result),
         hairpin: config.snat,
         masquerade_all: config.masquerade_all,
     })

@@ -119,8 +119,10 @@ impl NetConf {
 
 /// Absent and empty are both the empty text.
 fn version_text(raw: &Value) -> Result<&str, Error> {
-    let version = raw.as_object().and_then(|object| json::field(object, "cniVersion"));
-    match version {
+    let object = raw.as_object().ok_or_else(|| {
+        Error::decode("error unmarshall network config: expected an object, as in {\"name\": ...}")
+    })?;
+    match json::field(object, "cniVersion") {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text),
         Some(other) => Err(Error::decode(format!(

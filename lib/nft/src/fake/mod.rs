@@ -154,7 +154,15 @@ fn info(handle: u64, rule: &Rule) -> RuleInfo {
         comment: rule.comment.clone(),
         targets: rule.targets().map(str::to_owned).collect(),
         expressions: rule.exprs.iter().map(|e| e.name().to_owned()).collect(),
+        compared: rule.exprs.iter().filter_map(compared).collect(),
         accepts_mark: accepts_mark(&rule.exprs),
+    }
+}
+
+fn compared(expr: &Expr) -> Option<Vec<u8>> {
+    match expr {
+        Expr::Cmp { equal: true, value } => Some(value.clone()),
+        _ => None,
     }
 }
 
