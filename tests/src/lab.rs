@@ -69,6 +69,9 @@ impl Lab {
             namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
             namespace.ip("link set eth0 up");
         }
+        // The kernel notices the carrier within a second; before that neither side answers
+        // neighbour solicitations, and a test would wait for the next one.
+        wait_until("the LAN is up", || host.has_link_local("eth0") && lan.has_link_local("eth0"));
         host.ip(&format!("route add default via {}", Self::LAN[0]));
         host.ip(&format!("-6 route add default via {}", Self::LAN[1]));
     }
@@ -92,10 +95,7 @@ impl Lab {
         }
         let namespaces = || containers.iter().map(|c| &c.ns).chain([&self.host]);
         let tentative = |ns: &Namespace| ns.ip_json("-6 addr show tentative") != json!([]);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while namespaces().any(tentative) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(50));
-        }
+        wait_until("no address is tentative", || !namespaces().any(tentative));
     }
 
     /// The programs under test.
@@ -226,6 +226,15 @@ pub struct Container {
     pub id: String,
     /// Its namespace.
     pub ns: Namespace,
+}
+
+/// Waits for an event that the kernel brings about.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within 15 s: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A `host-local` section with one range set per subnet.

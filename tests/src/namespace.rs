@@ -95,6 +95,18 @@ impl Namespace {
         found
     }
 
+    /// The link has a link-local IPv6 address in use.
+    pub(crate) fn has_link_local(&self, link: &str) -> bool {
+        const TENTATIVE: u8 = 0x40;
+        let table = self.run(|| fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap());
+        // Address, index, prefix length, scope, flags, name.
+        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|words| {
+            words[5] == link
+                && words[3] == "20"
+                && u8::from_str_radix(words[4], 16).unwrap() & TENTATIVE == 0
+        })
+    }
+
     /// The routes of the main table in one family (`-4` or `-6`) with this destination, as
     /// `ip` names it (`default`, `10.0.0.0/24`).
     pub fn routes(&self, family: &str, destination: &str) -> Vec<Value> {

@@ -2,7 +2,7 @@
 //! and detached by the programs under test, and the other way round; and foreign main plugins with
 //! our chained ones behind them.
 
-use cleat_tests::{Chain, Lab, Programs, Transport, ranges};
+use cleat_tests::{Chain, Lab, Outcome, Programs, Transport, ranges};
 use serde_json::{Value, json};
 
 const PORTS: &str = r#"{"portMappings": [
@@ -71,6 +71,8 @@ fn attach_by_one_detach_by_the_other(makes: &Programs, frees: &Programs, with_na
             .additions(&before)
             .lines()
             .filter(|line| !line.contains(" file run/") && !line.contains("file tuning/"))
+            // Without a namespace nothing leads to a foreign link, which goes with its container.
+            .filter(|line| with_namespace || !line.contains("+ link veth"))
             .map(str::to_owned)
             .collect();
         assert!(left.is_empty(), "{name}: left:\n{}", left.join("\n"));
@@ -95,6 +97,16 @@ fn made_by_the_reference_detached_by_ours_without_a_namespace() {
     attach_by_one_detach_by_the_other(&Programs::reference(), &Programs::under_test(), false);
 }
 
+/// The reference's bridge frees link and lease, then fails for the masquerading chain that it had
+/// not made: with today's iptables its own test for "does not exist" misses.
+#[track_caller]
+fn tolerate_missing_chain(ended: Result<(), Outcome>) {
+    if let Err(outcome) = ended {
+        assert_eq!(outcome.what, "bridge DEL", "{outcome:?}");
+        assert!(outcome.error_text().contains("does not exist"), "{outcome:?}");
+    }
+}
+
 #[test]
 fn made_by_ours_detached_by_the_reference_frees_link_and_lease() {
     // The reference cannot know our table; what it knows it frees, and our own collection or the
@@ -105,7 +117,7 @@ fn made_by_ours_detached_by_the_reference_frees_link_and_lease() {
         let reference = ours.clone().by(&Programs::reference());
         let container = lab.container();
         let attached = ours.attach(&container);
-        reference.del(&container, Some(&attached)).unwrap_or_else(|o| panic!("{name}: {o:?}"));
+        tolerate_missing_chain(reference.del(&container, Some(&attached)));
         assert!(container.ns.link("eth0").is_none(), "{name}");
         assert!(lab.leased("net").is_empty(), "{name}");
         // The way is free: the same ports, and the first address of the pool's next round.
@@ -187,6 +199,6 @@ fn containers_of_both_live_on_one_network() {
     }
     // Each detaches the other's.
     ours.detach(&one, &first);
-    foreign.detach(&two, &second);
+    tolerate_missing_chain(foreign.del(&two, Some(&second)));
     assert!(lab.leased("net").is_empty());
 }

@@ -62,7 +62,7 @@ fn loopback_passes_an_earlier_result_on() {
 
 #[test]
 fn loopback_results_are_the_references() {
-    // Debian's says the later form in the earliest versions.
+    // Debian's says the later form in the earliest versions, and leaves the family out.
     for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0"] {
         let result_of = |programs: &Programs| {
             let lab = Lab::new();
@@ -73,6 +73,9 @@ fn loopback_results_are_the_references() {
             let mut result = without_empty_dns(call.config(&config).run().ok());
             for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
                 interface["sandbox"] = json!("SANDBOX");
+            }
+            for ip in result["ips"].as_array_mut().into_iter().flatten() {
+                ip.as_object_mut().unwrap().remove("version");
             }
             result
         };
