@@ -36,8 +36,18 @@ impl Lab {
     /// The other station's addresses on the LAN.
     pub const LAN: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
 
-    /// A node with the programs under test.
+    /// A node with the programs under test, when its LAN answers.
     pub fn new() -> Self {
+        let lab = Self::still();
+        // The kernel notices a carrier within a second; before that neither side answers neighbour
+        // solicitations, and a test would wait for the next one.
+        let up = || [&lab.host, &lab.lan].iter().all(|ns| ns.has_link_local("eth0"));
+        wait_until("the LAN is up", up);
+        lab
+    }
+
+    /// A node for tests that send nothing over the LAN, and need not wait for it.
+    pub fn still() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("cleat-lab-{}-{number}", process::id()));
         for name in ["run", "state", "net.d", "leases", "tuning"] {
@@ -69,9 +79,6 @@ impl Lab {
             namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
             namespace.ip("link set eth0 up");
         }
-        // The kernel notices the carrier within a second; before that neither side answers
-        // neighbour solicitations, and a test would wait for the next one.
-        wait_until("the LAN is up", || host.has_link_local("eth0") && lan.has_link_local("eth0"));
         host.ip(&format!("route add default via {}", Self::LAN[0]));
         host.ip(&format!("-6 route add default via {}", Self::LAN[1]));
     }

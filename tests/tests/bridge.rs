@@ -34,7 +34,7 @@ fn host_end(attached: &Attached) -> String {
 #[test]
 fn containers_reach_the_gateway_and_each_other() {
     for subnets in [vec![V4], vec![V6], vec![V4, V6]] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let chain = lab.chain(network(json!({"ipam": ranges(&subnets)})));
         let (one, two) = (lab.container(), lab.container());
         let first = chain.attach(&one);
@@ -96,7 +96,7 @@ fn results_are_the_references() {
     for version in ["0.2.0", "0.3.1", "0.4.0", "1.0.0"] {
         for extra in &variants {
             let result_of = |programs: &Programs| {
-                let lab = Lab::new();
+                let lab = Lab::still();
                 let mut conflist = network(extra.clone());
                 conflist["cniVersion"] = json!(version);
                 let container = lab.container();
@@ -137,7 +137,7 @@ fn layer_2_only_gives_a_link_without_addresses() {
 
 #[test]
 fn default_gateway_routes_each_family() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let chain = lab.chain(network(json!({"isDefaultGateway": true, "ipam": ranges(&[V4, V6])})));
     let container = lab.container();
     chain.attach(&container);
@@ -192,13 +192,13 @@ fn port_flag(lab: &Lab, attached: &Attached, flag: &str) -> Value {
 
 #[test]
 fn hairpin_and_promiscuous_mode() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let chain = lab.chain(network(json!({"hairpinMode": true})));
     let container = lab.container();
     let attached = chain.attach(&container);
     assert_eq!(port_flag(&lab, &attached, "hairpin"), true);
 
-    let lab = Lab::new();
+    let lab = Lab::still();
     let chain = lab.chain(network(json!({"promiscMode": true})));
     let container = lab.container();
     let attached = chain.attach(&container);
@@ -214,7 +214,7 @@ fn hairpin_and_promiscuous_mode() {
 
 #[test]
 fn mtu_reaches_bridge_and_both_ends() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let chain = lab.chain(network(json!({"mtu": 1400})));
     let container = lab.container();
     let attached = chain.attach(&container);
@@ -235,7 +235,7 @@ fn link_address_by_capability_then_args_then_environment() {
         (&plain, json!({"mac": capability}), capability),
         (&plain, json!({}), environment),
     ] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let container = lab.container();
         let chain = lab
             .chain(network(extra.clone()))
@@ -283,7 +283,7 @@ fn isolated_ports_reach_the_gateway_only() {
 
 #[test]
 fn a_vlan_without_the_kernels_filtering_is_a_clear_error() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let before = lab.snapshot();
     for extra in [json!({"vlan": 100}), json!({"vlanTrunk": [{"id": 5}, {"minID": 7, "maxID": 9}]})]
     {
@@ -386,7 +386,7 @@ fn without_masquerading_the_lan_sees_the_container() {
 fn detach_leaves_nothing_however_the_container_ended() {
     for masquerade in [false, true] {
         for end in End::ALL {
-            let lab = Lab::new();
+            let lab = Lab::still();
             if lab.is_reference() && !matches!(end, End::Usual) {
                 // It keeps its masquerading rules without a namespace.
                 continue;

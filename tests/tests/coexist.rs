@@ -54,7 +54,7 @@ fn chain<'l>(lab: &'l Lab, plugins: &[Value]) -> Chain<'l> {
 #[track_caller]
 fn attach_by_one_detach_by_the_other(makes: &Programs, frees: &Programs, with_namespace: bool) {
     for (name, plugins) in chains() {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let (by_maker, by_freer) =
             (chain(&lab, &plugins).by(makes), chain(&lab, &plugins).by(frees));
         by_freer.used();
@@ -133,11 +133,11 @@ fn made_by_ours_detached_by_the_reference_frees_link_and_lease() {
 
 #[test]
 fn ours_checks_what_the_reference_attached() {
-    if Lab::new().is_reference() {
+    if Lab::still().is_reference() {
         return;
     }
     for (name, plugins) in chains() {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let ours = chain(&lab, &plugins);
         let container = lab.container();
         let attached = ours.clone().by(&Programs::reference()).attach(&container);

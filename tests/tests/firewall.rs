@@ -155,7 +155,7 @@ fn published_ports_pass_every_policy() {
 fn detach_leaves_nothing_however_the_container_ended() {
     for policy in ["open", "same-bridge", "isolated"] {
         for end in End::ALL {
-            let lab = Lab::new();
+            let lab = Lab::still();
             if lab.is_reference() && (end != End::Usual || policy == "isolated") {
                 // Without a result it removes nothing.
                 continue;

@@ -25,7 +25,7 @@ fn addresses(result: &Value) -> Vec<&str> {
 
 #[test]
 fn a_lease_is_a_file_of_two_lines() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let config = config(ranges(&[POOL, "fd00:90::/64"]));
     let result = local(&lab, "ADD", &container, &config).ok();
@@ -57,7 +57,7 @@ fn addresses_are_given_as_the_reference_gives_them() {
             "gateway": "10.90.0.3"},
         {"subnet": "10.91.0.0/29", "rangeEnd": "10.91.0.2"}]]});
     let sequence = |programs: &Programs| {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let config = config(ipam.clone());
         let containers: Vec<Container> = (0..8).map(|_| lab.container()).collect();
         let call = |verb: &str, c: &Container| {
@@ -96,7 +96,7 @@ fn requested_addresses() {
     let asked = ["10.90.0.50", "fd00:90::50"];
     let pools = ranges(&[POOL, "fd00:90::/64"]);
     for how in ["environment", "args", "capability"] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let container = lab.container();
         let mut config = config(pools.clone());
         let mut call = lab.plugin("host-local").command("ADD").container(&container);
@@ -115,7 +115,7 @@ fn requested_addresses() {
 
 #[test]
 fn refused_requests_name_the_address() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let holder = lab.container();
     let config = config(ranges(&[POOL]));
     let ask = |container: &Container, ip: &str| {
@@ -139,7 +139,7 @@ fn refused_requests_name_the_address() {
 
 #[test]
 fn a_full_range_is_named() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.90.0.0/30"}]]});
     let config = config(ipam);
     local(&lab, "ADD", &lab.container(), &config).ok();
@@ -158,7 +158,7 @@ fn a_full_range_is_named() {
 
 #[test]
 fn bad_ranges_are_refused() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let before = lab.snapshot();
     for ranges in [
         json!([[{"subnet": "10.90.0.1/24"}]]),
@@ -183,7 +183,7 @@ fn bad_ranges_are_refused() {
 
 #[test]
 fn what_runtimes_written_in_go_send() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let mut config = config(json!({"type": "host-local", "ranges": [[{"subnet": POOL}]]}));
     // No JSON tags: capital letters, and empty strings for what is absent.
@@ -201,7 +201,7 @@ fn what_runtimes_written_in_go_send() {
 
 #[test]
 fn ranges_of_the_runtime_come_first() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let mut config = config(json!({"type": "host-local", "subnet": "10.89.0.0/24",
         "rangeStart": "10.89.0.20", "routes": [{"dst": "0.0.0.0/0"}], "ranges": [[{"subnet": POOL}]]}));
@@ -213,7 +213,7 @@ fn ranges_of_the_runtime_come_first() {
 
 #[test]
 fn names_are_read_from_a_resolver_file() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let file = lab.folder().join("state/resolv.conf");
     fs::write(&file, "# lab\nnameserver 192.0.2.2\nnameserver 2001:db8::2\ndomain lab\nsearch a.lab b.lab\noptions ndots:2\n").unwrap();
     let mut ipam = ranges(&[POOL]);
@@ -228,7 +228,7 @@ fn names_are_read_from_a_resolver_file() {
 
 #[test]
 fn one_family_has_one_address_before_0_3() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let mut config = config(ranges(&[POOL]));
     config["cniVersion"] = json!("0.2.0");
     let result = local(&lab, "ADD", &lab.container(), &config).ok();
@@ -241,7 +241,7 @@ fn one_family_has_one_address_before_0_3() {
 
 #[test]
 fn leases_are_shared_with_the_reference() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let config = config(ranges(&[POOL]));
     let both = [Programs::under_test(), Programs::reference()];
     for (makes, frees) in [(0, 1), (1, 0)] {
@@ -263,7 +263,7 @@ fn leases_are_shared_with_the_reference() {
 
 #[test]
 fn leases_of_old_versions_and_strangers_files() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let config = config(ranges(&[POOL]));
     let container = lab.container();
     fs::create_dir_all(lab.leases("net")).unwrap();
@@ -281,7 +281,7 @@ fn leases_of_old_versions_and_strangers_files() {
 
 #[test]
 fn both_implementations_at_once_give_no_address_twice() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let config = config(ranges(&[POOL]));
     let both = [Programs::under_test(), Programs::reference()];
     let containers: Vec<Container> = (0..60).map(|_| lab.container()).collect();
@@ -298,7 +298,7 @@ fn both_implementations_at_once_give_no_address_twice() {
 
 #[test]
 fn detach_of_one_interface_keeps_the_other() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let config = config(ranges(&[POOL]));
     let container = lab.container();
     let call = |verb: &str, ifname: &str| {
@@ -313,7 +313,7 @@ fn detach_of_one_interface_keeps_the_other() {
 
 #[test]
 fn leases_of_an_earlier_boot_are_free_again() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         return;
     }
@@ -344,7 +344,7 @@ fn fixed(lab: &Lab, container: &Container, config: &Value, args: &str) -> Outcom
 
 #[test]
 fn static_addresses_from_config_environment_and_capability() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let mut config = config(json!({
         "type": "static",
@@ -377,7 +377,7 @@ fn static_addresses_from_config_environment_and_capability() {
 
 #[test]
 fn a_static_address_needs_its_prefix() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     for address in ["10.1.0.5", "10.1.0.5/33", "", "five"] {
         let config = config(json!({"type": "static", "addresses": [{"address": address}]}));
         let outcome = fixed(&lab, &lab.container(), &config, "");
@@ -390,7 +390,7 @@ fn a_static_address_needs_its_prefix() {
 
 #[test]
 fn a_main_plugin_configures_static_addresses() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let chain = lab.chain(json!({"cniVersion": "1.0.0", "name": "net", "plugins": [{
         "type": "bridge", "bridge": "br0", "isGateway": true, "ipam": {"type": "static",
             "addresses": [{"address": "10.88.0.7/24", "gateway": "10.88.0.1"}],
@@ -409,7 +409,7 @@ fn a_main_plugin_configures_static_addresses() {
 #[test]
 fn an_ipam_plugin_of_another_vendor_is_executed() {
     use std::os::unix::fs::PermissionsExt;
-    let lab = Lab::new();
+    let lab = Lab::still();
     let folder = lab.folder().join("vendor");
     fs::create_dir(&folder).unwrap();
     let script = "#!/bin/sh\ncat >/dev/null\necho \"$CNI_COMMAND $CNI_IFNAME\" >>\"${0%/*}/calls\"\n\

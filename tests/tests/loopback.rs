@@ -16,7 +16,7 @@ fn is_up(container: &Container) -> bool {
 
 #[test]
 fn loopback_goes_up_and_down() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let call = |verb: &str, config: &Value| {
         lab.plugin("loopback").command(verb).container(&container).ifname("lo").config(config).run()
@@ -45,7 +45,7 @@ fn loopback_goes_up_and_down() {
 
 #[test]
 fn loopback_passes_an_earlier_result_on() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let earlier = json!({
         "cniVersion": "1.0.0",
@@ -65,7 +65,7 @@ fn loopback_results_are_the_references() {
     // Debian's says the later form in the earliest versions, and leaves the family out.
     for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0"] {
         let result_of = |programs: &Programs| {
-            let lab = Lab::new();
+            let lab = Lab::still();
             let container = lab.container();
             let mut config = config("loopback");
             config["cniVersion"] = json!(version);
@@ -89,7 +89,7 @@ fn loopback_results_are_the_references() {
 
 #[test]
 fn loopback_and_eth0_at_once() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let bridge = lab.chain(json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
         {"type": "bridge", "bridge": "br0", "isGateway": true, "ipam": ranges(&["10.88.0.0/24"])}]}));
     let before = bridge.used();
@@ -113,7 +113,7 @@ fn loopback_and_eth0_at_once() {
 
 #[test]
 fn none_gives_a_loopback_only() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         return;
     }
@@ -134,7 +134,7 @@ fn none_gives_a_loopback_only() {
 
 #[test]
 fn host_reports_the_hosts_own_addresses() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         return;
     }
@@ -163,7 +163,7 @@ fn host_reports_the_hosts_own_addresses() {
 
 #[test]
 fn host_refuses_other_namespaces_and_published_ports() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         return;
     }

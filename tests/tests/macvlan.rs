@@ -61,7 +61,7 @@ fn results_are_the_references() {
     for version in ["0.3.1", "0.4.0", "1.0.0"] {
         for extra in &variants {
             let result_of = |programs: &Programs| {
-                let lab = Lab::new();
+                let lab = Lab::still();
                 let mut conflist = network(extra.clone());
                 conflist["cniVersion"] = json!(version);
                 // One family: the reference waits seconds for duplicate address detection.
@@ -83,7 +83,7 @@ fn results_are_the_references() {
 #[test]
 fn modes_are_the_kernels() {
     for mode in ["bridge", "private", "vepa", "passthru"] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let chain = lab.chain(network(json!({"mode": mode})));
         let container = lab.container();
         let attached = chain.attach(&container);
@@ -91,7 +91,7 @@ fn modes_are_the_kernels() {
         chain.check(&container, &attached).unwrap();
         chain.detach(&container, &attached);
     }
-    let lab = Lab::new();
+    let lab = Lab::still();
     let before = lab.snapshot();
     let container = lab.container();
     let outcome = lab.chain(network(json!({"mode": "bridged"}))).add(&container).unwrap_err();
@@ -112,12 +112,12 @@ fn private_containers_reach_the_lan_only() {
 
 #[test]
 fn mtu_is_at_most_the_masters() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     lab.chain(network(json!({"mtu": 1400}))).attach(&container);
     assert_eq!(container.ns.link("eth0").unwrap()["mtu"], 1400);
 
-    let lab = Lab::new();
+    let lab = Lab::still();
     let before = lab.snapshot();
     let container = lab.container();
     let outcome = lab.chain(network(json!({"mtu": 9000}))).add(&container).unwrap_err();
@@ -138,7 +138,7 @@ fn link_address_by_capability_then_environment_then_config() {
         (json!({}), format!("MAC={environment}"), environment),
         (json!({}), String::new(), config),
     ] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let container = lab.container();
         let chain = lab
             .chain(network(json!({"mac": config, "capabilities": {"mac": true}})))
@@ -186,7 +186,7 @@ fn broadcast_queue_length() {
 #[test]
 fn detach_leaves_nothing_however_the_container_ended() {
     for end in End::ALL {
-        let lab = Lab::new();
+        let lab = Lab::still();
         if lab.is_reference() && matches!(end, End::NoNamespace | End::NotANamespace) {
             // It leaves the link while the namespace lives, and fails on what is none.
             continue;

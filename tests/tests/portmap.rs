@@ -302,7 +302,7 @@ fn an_earlier_result_is_needed() {
 fn detach_frees_the_ports_whatever_the_runtime_knows() {
     for end in End::ALL {
         for knows_ports in [true, false] {
-            let lab = Lab::new();
+            let lab = Lab::still();
             if lab.is_reference() && (end != End::Usual || !knows_ports) {
                 // It keeps the rules of ports that it is not told of.
                 continue;

@@ -68,7 +68,7 @@ fn call<'l>(
 
 #[test]
 fn without_a_command_a_plugin_says_what_it_is() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     for (plugin, _, _) in plugins(&lab) {
         let outcome = lab.plugin(plugin).run();
         assert!(outcome.succeeded(), "{outcome:?}");
@@ -94,7 +94,7 @@ fn without_a_command_a_plugin_says_what_it_is() {
 
 #[test]
 fn version_lists_what_is_spoken() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     for (plugin, section, first) in plugins(&lab) {
         let from = VERSIONS.iter().position(|v| *v == first).unwrap();
         let to = VERSIONS.iter().position(|v| *v == newest(&lab)).unwrap();
@@ -113,7 +113,7 @@ fn version_lists_what_is_spoken() {
 
 #[test]
 fn all_that_is_missing_is_named_at_once() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     for (plugin, section, _) in plugins(&lab) {
         let config = config(plugin, &section, "1.0.0");
@@ -137,7 +137,7 @@ fn all_that_is_missing_is_named_at_once() {
 /// Calls that must fail with a code, and leave everything as it was.
 #[test]
 fn bad_input_has_the_specs_code_and_changes_nothing() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let before = lab.snapshot();
     for (plugin, section, _) in plugins(&lab) {
@@ -174,7 +174,7 @@ fn bad_input_has_the_specs_code_and_changes_nothing() {
 
 #[test]
 fn verbs_need_their_versions() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     for (plugin, section, first) in plugins(&lab) {
         for version in VERSIONS.iter().filter(|v| **v >= first && **v <= newest(&lab)) {
@@ -208,7 +208,7 @@ fn verbs_need_their_versions() {
 /// The error as one document with all that the specification asks for.
 #[test]
 fn an_error_is_one_document_of_the_configs_version() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     for (plugin, section, _) in plugins(&lab) {
         let mut config = config(plugin, &section, "1.0.0");
@@ -224,7 +224,7 @@ fn an_error_is_one_document_of_the_configs_version() {
 
 #[test]
 fn the_hosts_own_namespace_is_refused_before_anything_is_done() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         // It acts first, then looks, and prints two documents.
         return;
@@ -250,7 +250,7 @@ fn the_hosts_own_namespace_is_refused_before_anything_is_done() {
 
 #[test]
 fn a_namespace_that_is_none_is_refused() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let before = lab.snapshot();
     let file = lab.folder().join("state/file");
@@ -272,7 +272,7 @@ fn a_namespace_that_is_none_is_refused() {
 
 #[test]
 fn detach_without_a_namespace_succeeds_again_and_again() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     for (plugin, section, first) in plugins(&lab) {
         for version in VERSIONS.iter().filter(|v| **v >= first && **v <= newest(&lab)) {
@@ -291,7 +291,7 @@ fn detach_without_a_namespace_succeeds_again_and_again() {
 
 #[test]
 fn environment_arguments_are_parsed_strictly() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let before = lab.snapshot();
     for (plugin, section, _) in plugins(&lab) {
         if !["bridge", "macvlan", "host-local", "static"].contains(&plugin) {
@@ -321,7 +321,7 @@ fn environment_arguments_are_parsed_strictly() {
 
 #[test]
 fn an_unknown_key_is_nothing_to_fail_for() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     for (plugin, section, _) in plugins(&lab) {
         let mut config = config(plugin, &section, "1.0.0");
         config["capabilities"] = json!({"portMappings": true, "bandwidth": true, "dns": true});

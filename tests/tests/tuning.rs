@@ -24,7 +24,7 @@ fn has_flag(container: &Container, flag: &str) -> bool {
 
 #[test]
 fn sysctls_of_the_container() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let chain = chain(
         &lab,
@@ -58,7 +58,7 @@ fn sysctls_of_the_container() {
 
 #[test]
 fn sysctls_outside_the_network_are_refused() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     for name in ["kernel.shmmax", "net.ipv4.nothing_like_it", "net.ipv4.conf.../../../kernel/x"] {
         let container = lab.container();
         let text =
@@ -74,7 +74,7 @@ fn sysctls_outside_the_network_are_refused() {
 
 #[test]
 fn attributes_are_set() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let mac = "02:00:00:00:00:77";
     let mut keys = json!({"mac": mac, "promisc": true, "mtu": 1400, "allmulti": true});
@@ -99,7 +99,7 @@ fn attributes_are_set() {
 
 #[test]
 fn detach_of_tuning_alone_gives_back_what_was() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let chain = chain(&lab, json!({"mac": "02:00:00:00:00:77", "promisc": true, "mtu": 1400}));
     let bridge = chain.plugins().next().unwrap();
@@ -127,7 +127,7 @@ fn link_address_by_args_then_capability_then_environment_then_config() {
         (&plain, json!({}), true, environment),
         (&plain, json!({}), false, config),
     ] {
-        let lab = Lab::new();
+        let lab = Lab::still();
         let container = lab.container();
         let mut chain = chain(&lab, keys.clone()).capabilities(asked);
         if env {
@@ -140,7 +140,7 @@ fn link_address_by_args_then_capability_then_environment_then_config() {
 
 #[test]
 fn sysctls_by_args_alone() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     if lab.is_reference() {
         // It panics.
         return;
@@ -155,7 +155,7 @@ fn sysctls_by_args_alone() {
 #[test]
 fn detach_leaves_nothing_however_the_container_ended() {
     for end in cleat_tests::End::ALL {
-        let lab = Lab::new();
+        let lab = Lab::still();
         if lab.is_reference() && end != cleat_tests::End::Usual {
             // Its note of the old values stays.
             continue;
@@ -173,7 +173,7 @@ fn detach_leaves_nothing_however_the_container_ended() {
 
 #[test]
 fn an_earlier_result_is_passed_on() {
-    let lab = Lab::new();
+    let lab = Lab::still();
     let container = lab.container();
     let attached = chain(&lab, json!({})).attach(&container);
     assert_eq!(attached.addresses(), ["10.88.0.2"]);
