@@ -72,7 +72,7 @@ fn attach_by_one_detach_by_the_other(makes: &Programs, frees: &Programs, with_na
             .lines()
             .filter(|line| !line.contains(" file run/") && !line.contains("file tuning/"))
             // Without a namespace nothing leads to a foreign link, which goes with its container.
-            .filter(|line| with_namespace || !line.contains("+ link veth"))
+            .filter(|line| with_namespace || !line.contains("+ link "))
             .map(str::to_owned)
             .collect();
         assert!(left.is_empty(), "{name}: left:\n{}", left.join("\n"));

@@ -142,7 +142,7 @@ fn nat_rules(tx: &mut Transaction) {
         let any = expr::dnat_map(family, &[L4proto, Dport], &format!("any{digit}"));
         rule(tx, INET, "published", vec![expr::match_nfproto(family), any]);
     }
-    for (_, digit, daddr, _) in families {
+    for (_, digit, daddr, saddr) in families {
         let to = |set: &str| expr::match_in(&[daddr], &format!("{set}{digit}"));
         let post = "postrouting";
         if digit == "4" {
@@ -155,6 +155,10 @@ fn nat_rules(tx: &mut Transaction) {
             rule(tx, INET, post, parts);
         }
         let parts = vec![expr::ct_status_dnat(), same_link(), to("snat"), expr::masquerade()];
+        rule(tx, INET, post, parts);
+        // A container to itself, seen by br_netfilter: bridged, so without a way in.
+        let from = expr::match_in(&[saddr], &format!("snat{digit}"));
+        let parts = vec![expr::ct_status_dnat(), from, to("snat"), expr::masquerade()];
         rule(tx, INET, post, parts);
         rule(tx, INET, post, vec![expr::ct_status_dnat(), to("snatall"), expr::masquerade()]);
     }
