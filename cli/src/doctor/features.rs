@@ -1,0 +1,133 @@
+//! What the kernel can do, by doing it in a namespace that is thrown away.
+
+use cleat_engine::kernel::{Change, Mac, Macvlan, Namespace, Result as Kernel, Rtnl, VethPair};
+use cleat_engine::nft::{Backend, Family, Netlink, Table, Transaction};
+
+use super::Finding;
+use crate::context::Context;
+use crate::error::Result;
+
+const MAC: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
+const BRIDGE_MODE: u32 = 4;
+
+pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Result<()> {
+    findings.push(release());
+    let folder = context.run_path("netns");
+    std::fs::create_dir_all(&folder).map_err(crate::context::file_error("make", &folder))?;
+    let path = folder.join(format!("doctor-{}", std::process::id()));
+    let namespace = Namespace::create_at(&path)?;
+    let inside = namespace.run(|| try_all(&namespace));
+    drop(namespace);
+    Namespace::remove_at(&path)?;
+    findings.extend(inside?);
+    Ok(())
+}
+
+/// The oldest kernel that everything was tried on.
+fn release() -> Finding {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if version < (5, 10) {
+        let remedy = "run Linux 5.10 or later";
+        return Finding::problem("kernel", format!("{release} is too old"), remedy);
+    }
+    let found = Finding::ok("kernel", release);
+    if version < (5, 14) {
+        let text = "before 5.14: namespaces are told apart by their host ends only";
+        return Finding::note("kernel", format!("{} ({text})", found.found));
+    }
+    found
+}
+
+fn try_all(namespace: &Namespace) -> Vec<Finding> {
+    let mut rtnl = match Rtnl::open() {
+        Ok(rtnl) => rtnl,
+        Err(error) => {
+            let remedy = "enable CONFIG_NET";
+            return vec![Finding::problem("netlink", error.to_string(), remedy)];
+        }
+    };
+    let bridge = Change::Bridge { name: "doctor-br", mac: MAC, mtu: None, vlan_filtering: false };
+    let veth = Change::Veth(VethPair {
+        name: "doctor-a",
+        mac: MAC,
+        mtu: None,
+        master: None,
+        peer: "doctor-b",
+        peer_mac: None,
+        netns: namespace,
+    });
+    let mut findings = vec![
+        feature("bridges", "CONFIG_BRIDGE", make(&mut rtnl, bridge)),
+        feature("veth pairs", "CONFIG_VETH", make(&mut rtnl, veth)),
+    ];
+    let master = rtnl.link("doctor-a").ok().flatten().map_or(0, |link| link.index);
+    let macvlan = Change::Macvlan(Macvlan {
+        name: "doctor-m",
+        mac: None,
+        mtu: None,
+        master,
+        mode: BRIDGE_MODE,
+        broadcast_queue: None,
+        netns: None,
+    });
+    findings.push(optional(
+        ("macvlan", "CONFIG_MACVLAN", "macvlan networks"),
+        make(&mut rtnl, macvlan),
+    ));
+    let vlans = Change::Bridge { name: "doctor-vl", mac: MAC, mtu: None, vlan_filtering: true };
+    findings.push(optional(
+        ("VLAN filtering", "CONFIG_BRIDGE_VLAN_FILTERING", "the vlan keys of bridge networks"),
+        make(&mut rtnl, vlans),
+    ));
+    findings.extend(tables());
+    findings
+}
+
+fn make(rtnl: &mut Rtnl, change: Change<'_>) -> Kernel<()> {
+    rtnl.apply(&[change]).map_err(|refused| refused.error)
+}
+
+fn feature(subject: &str, option: &str, outcome: Kernel<()>) -> Finding {
+    match outcome {
+        Ok(()) => Finding::ok(subject, "the kernel has them"),
+        Err(error) => {
+            let remedy = format!("a kernel with {option}, or load its module");
+            Finding::problem(subject, error.to_string(), remedy)
+        }
+    }
+}
+
+fn optional(what: (&str, &str, &str), outcome: Kernel<()>) -> Finding {
+    let (subject, option, lost) = what;
+    match outcome {
+        Ok(()) => Finding::ok(subject, "the kernel has it"),
+        Err(error) => Finding::note(subject, format!("{error}; {lost} will not work"))
+            .with_remedy(format!("a kernel with {option}, if you need it")),
+    }
+}
+
+fn tables() -> Vec<Finding> {
+    let mut backend = Netlink::open();
+    let mut findings = Vec::new();
+    for (family, subject) in [(Family::Inet, "nftables"), (Family::Bridge, "nftables on bridges")] {
+        let table = Table::new(family, "doctor");
+        let mut transaction = Transaction::new();
+        transaction.add_table(table);
+        findings.push(match backend.commit(&transaction) {
+            Ok(()) => Finding::ok(subject, "the kernel has it"),
+            Err(error) if family == Family::Bridge => {
+                let lost = "no protection against spoofing";
+                Finding::note(subject, format!("{error}; {lost}"))
+                    .with_remedy("a kernel with CONFIG_NF_TABLES_BRIDGE")
+            }
+            Err(error) => {
+                let remedy = "a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET";
+                Finding::problem(subject, error.to_string(), remedy)
+            }
+        });
+    }
+    findings
+}

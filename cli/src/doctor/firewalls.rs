@@ -1,0 +1,55 @@
+//! Other people's firewalls that drop containers' traffic.
+
+use cleat_engine::nft::{Backend, Netlink};
+use cleat_engine::ruleset::{MARK, foreign};
+
+use super::Finding;
+use crate::context::Context;
+use crate::error::Result;
+
+pub(super) fn look(_: &Context, findings: &mut Vec<Finding>) -> Result<()> {
+    let mut backend = Netlink::open();
+    let dropping = foreign::dropping(&mut backend)?;
+    if dropping.is_empty() {
+        findings.push(Finding::ok("other nftables firewalls", "none drops forwarded traffic"));
+    }
+    for chain in dropping {
+        findings.push(Finding::problem(
+            format!("nftables chain {chain}"),
+            "drops forwarded traffic unless a rule of its own accepts it",
+            format!("nft insert rule {chain} meta mark and {MARK:#x} == {MARK:#x} accept"),
+        ));
+    }
+    firewalld(&mut backend, findings)?;
+    legacy(findings);
+    Ok(())
+}
+
+fn firewalld(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
+    let tables = backend.tables()?;
+    if tables.iter().any(|(_, name)| name == "firewalld") {
+        findings.push(
+            Finding::note("firewalld", "is running; containers' traffic passes its zones too")
+                .with_remedy("firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE, for each of `cleat network ls`, where traffic is dropped"),
+        );
+    }
+    Ok(())
+}
+
+/// The rules of iptables-legacy are out of reach of nftables: only its own tool can add to them.
+fn legacy(findings: &mut Vec<Finding>) {
+    for (program, file) in [
+        ("iptables-legacy", "/proc/net/ip_tables_names"),
+        ("ip6tables-legacy", "/proc/net/ip6_tables_names"),
+    ] {
+        let tables = std::fs::read_to_string(file).unwrap_or_default();
+        if tables.lines().any(|table| table == "filter") {
+            findings.push(
+                Finding::note(program, "its filter table is loaded, and its rules cannot be seen from here")
+                    .with_remedy(format!(
+                        "if it drops forwarded traffic: {program} -I FORWARD -m mark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"
+                    )),
+            );
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! `cleat network create`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cleat_cni::{conf_files, name};
+use cleat_engine::identity::hashed_name;
+use cleat_engine::kernel::{Link, Rtnl};
+use cleat_engine::records::{Durability, write_atomic};
+use ipnet::IpNet;
+
+use super::args::{CreateArgs, DriverName, IpamName};
+use super::conflist::{self, NewNetwork};
+use super::known::{Known, Note, PREDEFINED, Subnet};
+use super::options;
+use super::settings::{GatewayMode, Settings};
+use super::subnets::{self, Asked, Used};
+use crate::context::{Context, file_error};
+use crate::error::{Error, Result};
+use crate::output::{self, Format, time};
+
+pub(super) fn run(context: &Context, asked: &CreateArgs) -> Result<()> {
+    if asked.opt.iter().any(|option| option == "help") {
+        options::names(asked.driver).into_iter().for_each(output::line);
+        return Ok(());
+    }
+    let path = create(context, asked)?;
+    match context.format {
+        Format::Table => output::line(&asked.name),
+        Format::Json => output::json(&serde_json::json!({"name": asked.name, "path": path})),
+    }
+    Ok(())
+}
+
+fn create(context: &Context, asked: &CreateArgs) -> Result<PathBuf> {
+    check_name(&asked.name)?;
+    let options = pairs("--opt", &asked.opt)?;
+    let mut settings = options::read(asked.driver, &options)?;
+    settle(asked, &mut settings)?;
+    // Nobody else may choose a subnet meanwhile.
+    let _lock = context.lock("networks")?;
+    let known = Known::read(context)?;
+    let path = context.net_dir().join(conflist::file_name(&asked.name));
+    refuse_double(&known, &asked.name, &path)?;
+    refuse_for_kubernetes(context, asked.force)?;
+    let links = Rtnl::open()?.links()?;
+    let link = choose_link(asked, &settings, &known, &links)?;
+    let subnets = choose_subnets(asked, &settings, &known)?;
+    let note = Note {
+        created: time::rfc3339(time::now()),
+        labels: pairs("--label", &asked.label)?.into_iter().collect(),
+        options: options.into_iter().collect::<BTreeMap<_, _>>(),
+        interface_prefix: settings.interface_prefix.clone(),
+        host_binding: settings.host_binding,
+    };
+    let document = NewNetwork {
+        name: &asked.name,
+        driver: asked.driver,
+        settings: &settings,
+        subnets: &subnets,
+        internal: asked.internal,
+        link: link.as_deref(),
+        data_dir: context.lease_dir().as_deref(),
+        note: &note,
+    }
+    .to_value();
+    write(&path, &document)?;
+    Ok(path)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let fail = |problem: &str| {
+        let (value, problem) = (name.to_owned(), problem.to_owned());
+        Err(Error::Argument { argument: "network name", value, problem })
+    };
+    if PREDEFINED.contains(&name) {
+        return Err(Error::Predefined { name: name.to_owned(), what: "cannot be made anew" });
+    }
+    if name.len() > 128 {
+        return fail("expected at most 128 characters");
+    }
+    match name::check_network(name) {
+        Ok(()) => Ok(()),
+        Err(_) => fail("expected a letter or digit, then letters, digits, `_`, `.` or `-`"),
+    }
+}
+
+/// Brings options and arguments together, and refuses what contradicts itself.
+fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
+    let contradict = |one, other, reason| Err(Error::Contradiction { one, other, reason });
+    let v6_asked = asked.subnet.iter().any(|s| s.addr().is_ipv6());
+    settings.ipv6 |= asked.ipv6 || v6_asked;
+    if !settings.ipv4 && asked.subnet.iter().any(|s| s.addr().is_ipv4()) {
+        return contradict("--subnet", "enable_ipv4=false", "an IPv4 subnet is given");
+    }
+    if !settings.ipv4 && !settings.ipv6 {
+        return contradict("enable_ipv4=false", "no --ipv6", "no family is left");
+    }
+    if asked.ipam_driver == IpamName::None && !asked.subnet.is_empty() {
+        return contradict("--subnet", "--ipam-driver none", "nobody would lease from it");
+    }
+    if asked.driver == DriverName::Macvlan {
+        return match asked.internal {
+            true if settings.macvlan.host_access => {
+                contradict("--internal", "hostAccess=true", "internal networks have no way out")
+            }
+            _ => Ok(()),
+        };
+    }
+    let bridge = &mut settings.bridge;
+    if bridge.unmanaged && settings.link.is_none() {
+        return contradict(
+            "mode=unmanaged",
+            "no bridge",
+            "name it by com.docker.network.bridge.name",
+        );
+    }
+    if bridge.promiscuous && asked.opt.iter().any(|o| o.starts_with("hairpinMode=")) {
+        return contradict("promiscMode", "hairpinMode", "a bridge does one or the other");
+    }
+    if bridge.no_gateway && settings.ipv4 && settings.ipv6 {
+        return contradict("inhibit_ipv4", "--ipv6", "a bridge has all its addresses or none");
+    }
+    let [v4, v6] = bridge.gateway_modes;
+    let mode = match (settings.ipv4, settings.ipv6) {
+        (true, true) if v4.unwrap_or(GatewayMode::Nat) != v6.unwrap_or(GatewayMode::Nat) => {
+            let reason = "a network has one policy for both families";
+            return contradict("gateway_mode_ipv4", "gateway_mode_ipv6", reason);
+        }
+        (true, _) => v4,
+        (false, _) => v6,
+    };
+    match mode {
+        Some(GatewayMode::Isolated) if !asked.internal => {
+            contradict("gateway mode isolated", "no --internal", "there would be no way out")
+        }
+        Some(GatewayMode::Isolated) => {
+            bridge.no_gateway = true;
+            Ok(())
+        }
+        Some(GatewayMode::NatUnprotected) => {
+            bridge.inbound = Some("open");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn pairs(argument: &'static str, given: &[String]) -> Result<Vec<(String, String)>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        // A label may be just a word.
+        None if argument == "--label" && !text.is_empty() => Ok((text.clone(), String::new())),
+        _ => {
+            let (value, problem) = (text.clone(), "expected KEY=VALUE".to_owned());
+            Err(Error::Argument { argument, value, problem })
+        }
+    };
+    given.iter().map(pair).collect()
+}
+
+fn refuse_double(known: &Known, name: &str, path: &Path) -> Result<()> {
+    let found = known.networks.iter().find(|network| network.name == name);
+    let existing = found.and_then(|network| network.list.as_ref()).map(|list| list.path.clone());
+    match existing.or_else(|| path.exists().then(|| path.to_owned())) {
+        Some(path) => Err(Error::NetworkExists { name: name.to_owned(), path }),
+        None => Ok(()),
+    }
+}
+
+/// A CRI runtime takes the first conflist by name. Ours come last; but the only one is the first.
+fn refuse_for_kubernetes(context: &Context, force: bool) -> Result<()> {
+    if force || !has_kubelet() {
+        return Ok(());
+    }
+    let is_ours = |path: &PathBuf| {
+        path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zz-cleat-"))
+    };
+    let folder = context.net_dir();
+    if conf_files(folder)?.iter().all(is_ours) {
+        return Err(Error::Kubernetes { folder: folder.to_owned() });
+    }
+    Ok(())
+}
+
+/// The kubelet is installed here.
+pub(crate) fn has_kubelet() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join("kubelet").is_file())
+        || ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf"]
+            .iter()
+            .any(|file| Path::new(file).exists())
+}
+
+/// The bridge or master. A bridge of one's own must be nobody else's.
+fn choose_link(
+    asked: &CreateArgs,
+    settings: &Settings,
+    known: &Known,
+    links: &[Link],
+) -> Result<Option<String>> {
+    let kind = |name: &str| links.iter().find(|link| link.name == name).map(|l| l.kind.as_str());
+    let fail = |argument, value: &str, problem: String| {
+        Err(Error::Argument { argument, value: value.to_owned(), problem })
+    };
+    if asked.driver == DriverName::Macvlan {
+        let Some(master) = &settings.link else { return Ok(None) };
+        return match (kind(master), master.split_once('.')) {
+            (Some(_), _) => Ok(Some(master.clone())),
+            (None, Some((lower, vlan))) => {
+                let make = format!("ip link add link {lower} name {master} type vlan id {vlan}");
+                fail(
+                    "parent",
+                    master,
+                    format!("no such interface here; VLAN interfaces are yours to make: {make}"),
+                )
+            }
+            (None, None) => fail("parent", master, "no such interface here".into()),
+        };
+    }
+    if let Some(name) = &settings.link {
+        return match kind(name) {
+            None if settings.bridge.unmanaged => {
+                fail("bridge", name, "no such interface here, and mode is unmanaged".into())
+            }
+            Some(other) if other != "bridge" => {
+                let other = if other.is_empty() { "hardware" } else { other };
+                fail("bridge", name, format!("is not a bridge, but {other}"))
+            }
+            _ => Ok(Some(name.clone())),
+        };
+    }
+    let taken = |name: &String| {
+        kind(name).is_some() || known.networks.iter().any(|n| n.link.as_ref() == Some(name))
+    };
+    let names = [conflist::bridge_name, conflist::hashed_bridge_name].map(|of| of(&asked.name));
+    match names.iter().find(|name| !taken(name)) {
+        Some(name) => Ok(Some(name.clone())),
+        None => {
+            let [name, _] = names;
+            let problem = "an interface of this name is there already; choose another by \
+                           --opt com.docker.network.bridge.name=NAME";
+            fail("bridge", &name, problem.into())
+        }
+    }
+}
+
+fn choose_subnets(asked: &CreateArgs, settings: &Settings, known: &Known) -> Result<Vec<Subnet>> {
+    if asked.ipam_driver == IpamName::None {
+        return Ok(Vec::new());
+    }
+    let networks = subnets::of_networks(known);
+    let mut chosen: Vec<IpNet> = asked.subnet.clone();
+    let has = |v6: bool| asked.subnet.iter().any(|s| s.addr().is_ipv6() == v6);
+    // With subnets of one family only, the other is not wanted unless asked for.
+    let wants_v4 = settings.ipv4 && !has(false) && asked.subnet.is_empty();
+    let wants_v6 = settings.ipv6 && !has(true);
+    if wants_v4 || wants_v6 {
+        let mut used = networks.clone();
+        used.extend(of_host()?);
+        used.extend(asked.subnet.iter().map(|s| Used { net: *s, by: String::new() }));
+        if wants_v4 {
+            chosen.insert(0, subnets::free_v4(&used)?);
+        }
+        if wants_v6 {
+            chosen.push(subnets::free_v6(host_seed(), &used)?);
+        }
+    }
+    let asked = Asked { subnets: &chosen, gateways: &asked.gateway, ranges: &asked.ip_range };
+    subnets::assemble(&asked, &networks)
+}
+
+/// Routes and addresses of this host, but for default routes.
+fn of_host() -> Result<Vec<Used>> {
+    let mut rtnl = Rtnl::open()?;
+    let by = || "this host".to_owned();
+    let routes = rtnl.routes()?.into_iter().map(|route| route.dst);
+    let routes: Vec<Used> =
+        routes.filter(|dst| dst.prefix_len() > 0).map(|net| Used { net, by: by() }).collect();
+    let addresses =
+        rtnl.addresses(None)?.into_iter().map(|a| Used { net: a.net.trunc(), by: by() });
+    Ok(routes.into_iter().chain(addresses).collect())
+}
+
+/// The same on every call: machine-id(5), hashed, since it must not be told to the network.
+fn host_seed() -> [u8; 5] {
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let hash = hashed_name(&format!("cleat {}", id.trim()), 10);
+    let digits = u64::from_str_radix(&hash, 16).unwrap_or_default();
+    let [_, _, _, a, b, c, d, e] = digits.to_be_bytes();
+    [a, b, c, d, e]
+}
+
+/// Under a temporary name that no runtime reads first.
+fn write(path: &Path, document: &serde_json::Value) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(file_error("make", folder))?;
+    }
+    let text = format!("{document:#}\n");
+    Ok(write_atomic(path, text.as_bytes(), 0o644, Durability::Disk)?)
+}

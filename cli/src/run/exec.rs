@@ -1,0 +1,33 @@
+//! `cleat exec`: a program in the namespaces of a container.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use cleat_engine::kernel::spawn::{Place, Signals, Spawn, spawn};
+
+use super::args::ExecArgs;
+use super::{program, record};
+use crate::context::Context;
+use crate::error::{Error, Result};
+
+pub(crate) fn run(context: &Context, asked: ExecArgs) -> Result<ExitCode> {
+    let container = record::find(context, &asked.container)?;
+    let running = container.process.filter(|process| process.is_alive());
+    let process = running.ok_or(Error::NotRunning { name: container.name })?;
+    let env = program::changes(&asked.env)?;
+    let mut words = asked.command.into_iter();
+    let path = program::find(&words.next().unwrap_or_default(), &env)?;
+    let argv: Vec<OsString> = std::iter::once(path.into_os_string()).chain(words).collect();
+    let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let signals = Signals::hold()?;
+    let child = spawn(&Spawn {
+        argv: &argv,
+        env: &program::environment(&env),
+        folder: &asked.workdir.map_or_else(|| here.clone(), |folder| here.join(folder)),
+        place: Place::Beside(process.pid),
+        output: None,
+        interactive: true,
+    })?;
+    let exit = signals.attend(child.id())?;
+    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)))
+}

@@ -1,0 +1,170 @@
+//! The files that a container sees in place of the host's: resolv.conf where somebody names name
+//! servers for it, hosts with its own names.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use cleat_cni::Dns;
+use cleat_engine::records::{Durability, write_atomic};
+
+use super::record::{self, Container};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output;
+
+/// Writes them. What is to be bound where.
+pub(super) fn write(
+    context: &Context,
+    container: &Container,
+    dns: &Dns,
+) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let folder = record::folder(context, &container.id);
+    let resolver = resolver(container, dns);
+    let contents = [("/etc/resolv.conf", resolver), ("/etc/hosts", Some(hosts(container)))];
+    let mut binds = Vec::new();
+    for (target, text) in contents {
+        let Some(text) = text else { continue };
+        // A link into /run is followed; with no file there is nothing to bind over.
+        let Ok(target) = std::fs::canonicalize(target) else {
+            output::warn(&format!("{target} does not exist here, so the container has none"));
+            continue;
+        };
+        let name = if text.contains("nameserver") { "resolv.conf" } else { "hosts" };
+        let source = folder.join(name);
+        // Read by any user in the container, behind a folder that only root can enter.
+        write_atomic(&source, text.as_bytes(), 0o644, Durability::Runtime)?;
+        binds.push((source, target));
+    }
+    Ok(binds)
+}
+
+/// resolv.conf(5); the container's own settings go before those of its networks.
+fn resolver(container: &Container, dns: &Dns) -> Option<String> {
+    let setup = &container.setup;
+    let own = !setup.nameservers.is_empty();
+    let servers: Vec<String> = if own {
+        setup.nameservers.iter().map(ToString::to_string).collect()
+    } else {
+        dns.nameservers.clone()
+    };
+    if servers.is_empty() {
+        return None;
+    }
+    let or = |own: &[String], given: &[String]| {
+        if own.is_empty() { given.to_vec() } else { own.to_vec() }
+    };
+    let mut search = or(&setup.search, &dns.search);
+    if search.is_empty() {
+        search.extend(dns.domain.clone());
+    }
+    let options = or(&setup.resolver_options, &dns.options);
+    let mut text: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+    for (word, values) in [("search", search), ("options", options)] {
+        if !values.is_empty() {
+            text.push_str(&format!("{word} {}\n", values.join(" ")));
+        }
+    }
+    Some(text)
+}
+
+/// hosts(5).
+fn hosts(container: &Container) -> String {
+    let mut text =
+        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let hostname = container.setup.hostname.iter();
+    let mut names: Vec<&str> = hostname.map(String::as_str).collect();
+    if !names.contains(&container.name.as_str()) {
+        names.push(&container.name);
+    }
+    for joined in &container.networks {
+        let aliases = joined.aliases.iter().map(String::as_str);
+        let all: Vec<&str> = names.iter().copied().chain(aliases).collect();
+        for address in &joined.addresses {
+            text.push_str(&line(address.addr(), &all.join(" ")));
+        }
+    }
+    for (name, address) in &container.setup.hosts {
+        text.push_str(&line(*address, name));
+    }
+    text
+}
+
+fn line(address: IpAddr, names: &str) -> String {
+    format!("{address}\t{names}\n")
+}
+
+/// The host's own name servers are of no use where they are on its loopback.
+pub(super) fn warn_of_unreachable_resolver(container: &Container, dns: &Dns) {
+    if !dns.nameservers.is_empty() || !container.setup.nameservers.is_empty() {
+        return;
+    }
+    let text = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
+    let servers: Vec<IpAddr> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
+        .collect();
+    if !servers.is_empty()
+        && servers.iter().all(IpAddr::is_loopback)
+        && !container.networks.is_empty()
+    {
+        output::warn(
+            "the host's name server listens on its loopback only, which the container does not reach; name one by --dns",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Joined;
+    use super::*;
+
+    fn container() -> Container {
+        let joined = Joined {
+            network: "web".into(),
+            interface: "eth0".into(),
+            addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()],
+            mac: None,
+            aliases: vec!["db".into()],
+            ports: Vec::new(),
+        };
+        let mut container: Container = serde_json::from_value(serde_json::json!({
+            "id": "0", "name": "site", "command": [], "created": 0, "requests": [],
+            "publish": [], "setup": {"hostname": "site.example"}, "networks": [],
+        }))
+        .unwrap();
+        container.networks.push(joined);
+        container
+    }
+
+    #[test]
+    fn a_container_finds_itself() {
+        let mut container = container();
+        container.setup.hosts.push(("other".into(), "192.0.2.1".parse().unwrap()));
+        let text = hosts(&container);
+        for line in [
+            "127.0.0.1\tlocalhost",
+            "10.1.0.2\tsite.example site db",
+            "fd00::2\tsite.example site db",
+            "192.0.2.1\tother",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn its_own_name_servers_go_before_its_networks() {
+        let mut container = container();
+        assert_eq!(resolver(&container, &Dns::default()), None);
+        let dns = Dns {
+            nameservers: vec!["10.1.0.1".into()],
+            domain: Some("example".into()),
+            search: Vec::new(),
+            options: vec!["ndots:0".into()],
+        };
+        let text = resolver(&container, &dns).unwrap();
+        assert_eq!(text, "nameserver 10.1.0.1\nsearch example\noptions ndots:0\n");
+        container.setup.nameservers.push("192.0.2.53".parse().unwrap());
+        let text = resolver(&container, &dns).unwrap();
+        assert_eq!(text, "nameserver 192.0.2.53\nsearch example\noptions ndots:0\n");
+    }
+}
