@@ -172,7 +172,8 @@ mod tests {
             |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpNet>>();
         let ips =
             |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpAddr>>();
-        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], Result<&'a str, &'a str>);
+        type Outcome<'a> = std::result::Result<&'a str, &'a str>;
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], Outcome<'a>);
         let cases: [Case<'_>; 10] = [
             (&["10.1.0.0/24"], &[], &[], Ok("10.1.0.0/24 None None None")),
             (

@@ -6,7 +6,7 @@ use cleat_cni::{Attachment, CniResult, ConfList, Dns};
 use serde_json::{Map, Value, json};
 
 use super::publish::Mapping;
-use super::record::{Container, Joined, netns_path};
+use super::record::{Container, Joined};
 use super::request::NetworkRequest;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ impl Step<'_> {
             return Err(bad(&self.network.name, "is predefined"));
         };
         let list = prioritized(list, self.request.gw_priority);
-        let attachment = attachment(context, container, self, &list);
+        let attachment = attachment(container, self, &list);
         let result = match context.runtime.add_list(&list, &attachment) {
             Ok(result) => result,
             Err(error) => {
@@ -143,7 +143,7 @@ pub(crate) fn one_more(
 pub(crate) fn leave(context: &Context, container: &Container, joined: &Joined) -> Result<()> {
     let attachment = Attachment {
         container_id: container.id.clone(),
-        netns: container.netns.clone(),
+        netns: container.netns_path(),
         ifname: joined.interface.clone(),
         ..Attachment::default()
     };
@@ -212,12 +212,7 @@ fn prioritized(list: &ConfList, priority: i32) -> ConfList {
     list
 }
 
-fn attachment(
-    context: &Context,
-    container: &Container,
-    step: &Step<'_>,
-    list: &ConfList,
-) -> Attachment {
+fn attachment(container: &Container, step: &Step<'_>, list: &ConfList) -> Attachment {
     let request = step.request;
     let declares = |name: &str| {
         let pointer = format!("/capabilities/{name}");
@@ -249,7 +244,7 @@ fn attachment(
     }
     Attachment {
         container_id: container.id.clone(),
-        netns: Some(netns_path(context, &container.id)),
+        netns: container.netns_path(),
         ifname: step.interface.clone(),
         args,
         capability_args: capabilities,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use cleat_engine::kernel::Namespace;
 use cleat_engine::records::{Document, Durability, Store};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,18 @@ impl Container {
     /// Its attachments may be there.
     pub(crate) fn is_attached(&self) -> bool {
         self.exit_code.is_none() && !self.networks.is_empty()
+    }
+
+    /// A path to its namespace. Where it is bound is seen in the mount namespace that it was
+    /// started from only; its program leads there from anywhere.
+    pub(crate) fn netns_path(&self) -> Option<PathBuf> {
+        let bound = self.netns.clone()?;
+        match self.process {
+            Some(process) if Namespace::open(&bound).is_err() => {
+                Some(format!("/proc/{}/ns/net", process.pid).into())
+            }
+            _ => Some(bound),
+        }
     }
 
     /// It ended with nobody to clean up after it.
