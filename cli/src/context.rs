@@ -1,6 +1,7 @@
 //! What every verb works with: this node's folders, the plugins' folders, how to print.
 
 use std::env;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cleat_cni::Runtime;
@@ -62,6 +63,12 @@ fn plugin_folders(asked: Option<&Path>) -> Vec<PathBuf> {
     let own = std::fs::read_link("/proc/self/exe").ok();
     let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
     own.into_iter().chain(["/usr/lib/cleat", "/opt/cni/bin"].map(PathBuf::from)).collect()
+}
+
+/// Makes a folder of state, for root alone.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder).map_err(file_error("make", folder))
 }
 
 /// Says which file could not be used.

@@ -135,6 +135,7 @@ fn release(context: &Context, network: &Network, addresses: &[IpAddr], force: bo
     let pool = open_pool(&context.node, network.pool()?);
     let held = pool.list()?;
     let mut errors = Vec::new();
+    let mut released = Vec::new();
     for &address in addresses {
         let network = network.name.clone();
         match held.iter().find(|held| held.address == address) {
@@ -144,9 +145,10 @@ fn release(context: &Context, network: &Network, addresses: &[IpAddr], force: bo
             }
             Some(_) => {
                 pool.release_address(address)?;
-                output::line(&address.to_string());
+                released.push(address);
             }
         }
     }
+    output::names(context.format, "released", &released);
     Error::join(errors)
 }

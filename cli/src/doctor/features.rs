@@ -13,7 +13,7 @@ const BRIDGE_MODE: u32 = 4;
 pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Result<()> {
     findings.push(release());
     let folder = context.run_path("netns");
-    std::fs::create_dir_all(&folder).map_err(crate::context::file_error("make", &folder))?;
+    crate::context::make_folder(&folder)?;
     let path = folder.join(format!("doctor-{}", std::process::id()));
     let namespace = Namespace::create_at(&path)?;
     let inside = namespace.run(|| try_all(&namespace));

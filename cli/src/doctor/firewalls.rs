@@ -1,7 +1,7 @@
 //! Other people's firewalls that drop containers' traffic.
 
-use cleat_engine::nft::{Backend, Netlink};
-use cleat_engine::ruleset::{MARK, foreign};
+use cleat_engine::nft::{Backend, ChainInfo, Family, Netlink};
+use cleat_engine::ruleset::{INET, MARK, foreign};
 
 use super::Finding;
 use crate::context::Context;
@@ -20,8 +20,39 @@ pub(super) fn look(_: &Context, findings: &mut Vec<Finding>) -> Result<()> {
             format!("nft insert rule {chain} meta mark and {MARK:#x} == {MARK:#x} accept"),
         ));
     }
+    iptables(&mut backend, findings)?;
     firewalld(&mut backend, findings)?;
     legacy(findings);
+    Ok(())
+}
+
+/// In iptables' own tables a rule of ours stands as soon as a container needs it, unless somebody
+/// flushed it.
+fn iptables(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
+    let in_use = backend.table_exists(INET)?;
+    for (family, program) in [(Family::Ip, "iptables"), (Family::Ip6, "ip6tables")] {
+        let chains = backend.chains(family, "filter")?;
+        let drops = |chain: &ChainInfo| {
+            chain.name == "FORWARD" && chain.base.as_ref().is_some_and(|base| base.drop)
+        };
+        if !in_use || !chains.iter().any(drops) {
+            continue;
+        }
+        let mut accepts = false;
+        for chain in ["FORWARD", "DOCKER-USER"] {
+            let rules = backend.rules(family, "filter", chain)?;
+            accepts |= rules.iter().any(|rule| rule.accepts_mark == Some(MARK));
+        }
+        findings.push(if accepts {
+            Finding::ok(program, "drops forwarded traffic, but lets that of containers through")
+        } else {
+            Finding::problem(
+                program,
+                "drops forwarded traffic, that of containers too",
+                format!("{program} -I FORWARD -m mark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"),
+            )
+        });
+    }
     Ok(())
 }
 

@@ -27,6 +27,9 @@ enum Level {
     Problem,
 }
 
+/// Looks at one side of the host.
+type Check = fn(&Context, &mut Vec<Finding>) -> Result<()>;
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
@@ -65,7 +68,7 @@ impl Finding {
 
 pub(crate) fn run(context: &Context) -> Result<ExitCode> {
     let mut findings = Vec::new();
-    let checks: [fn(&Context, &mut Vec<Finding>) -> Result<()>; 6] =
+    let checks: [Check; 6] =
         [features::look, settings::look, firewalls::look, plugins::look, cri::look, leaks::look];
     for check in checks {
         if let Err(error) = check(context, &mut findings) {

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use cleat_cni::{conf_files, name};
 use cleat_engine::identity::hashed_name;
-use cleat_engine::kernel::{Link, Rtnl};
+use cleat_engine::kernel::Rtnl;
 use cleat_engine::records::{Durability, write_atomic};
 use ipnet::IpNet;
 
 use super::args::{CreateArgs, DriverName, IpamName};
 use super::conflist::{self, NewNetwork};
 use super::known::{Known, Note, PREDEFINED, Subnet};
-use super::options;
 use super::settings::{GatewayMode, Settings};
 use super::subnets::{self, Asked, Used};
+use super::{link, options};
 use crate::context::{Context, file_error};
 use crate::error::{Error, Result};
 use crate::output::{self, Format, time};
@@ -44,7 +44,7 @@ fn create(context: &Context, asked: &CreateArgs) -> Result<PathBuf> {
     refuse_double(&known, &asked.name, &path)?;
     refuse_for_kubernetes(context, asked.force)?;
     let links = Rtnl::open()?.links()?;
-    let link = choose_link(asked, &settings, &known, &links)?;
+    let link = link::choose(asked, &settings, &known, &links)?;
     let subnets = choose_subnets(asked, &settings, &known)?;
     let note = Note {
         created: time::rfc3339(time::now()),
@@ -190,59 +190,6 @@ pub(crate) fn has_kubelet() -> bool {
         || ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf"]
             .iter()
             .any(|file| Path::new(file).exists())
-}
-
-/// The bridge or master. A bridge of one's own must be nobody else's.
-fn choose_link(
-    asked: &CreateArgs,
-    settings: &Settings,
-    known: &Known,
-    links: &[Link],
-) -> Result<Option<String>> {
-    let kind = |name: &str| links.iter().find(|link| link.name == name).map(|l| l.kind.as_str());
-    let fail = |argument, value: &str, problem: String| {
-        Err(Error::Argument { argument, value: value.to_owned(), problem })
-    };
-    if asked.driver == DriverName::Macvlan {
-        let Some(master) = &settings.link else { return Ok(None) };
-        return match (kind(master), master.split_once('.')) {
-            (Some(_), _) => Ok(Some(master.clone())),
-            (None, Some((lower, vlan))) => {
-                let make = format!("ip link add link {lower} name {master} type vlan id {vlan}");
-                fail(
-                    "parent",
-                    master,
-                    format!("no such interface here; VLAN interfaces are yours to make: {make}"),
-                )
-            }
-            (None, None) => fail("parent", master, "no such interface here".into()),
-        };
-    }
-    if let Some(name) = &settings.link {
-        return match kind(name) {
-            None if settings.bridge.unmanaged => {
-                fail("bridge", name, "no such interface here, and mode is unmanaged".into())
-            }
-            Some(other) if other != "bridge" => {
-                let other = if other.is_empty() { "hardware" } else { other };
-                fail("bridge", name, format!("is not a bridge, but {other}"))
-            }
-            _ => Ok(Some(name.clone())),
-        };
-    }
-    let taken = |name: &String| {
-        kind(name).is_some() || known.networks.iter().any(|n| n.link.as_ref() == Some(name))
-    };
-    let names = [conflist::bridge_name, conflist::hashed_bridge_name].map(|of| of(&asked.name));
-    match names.iter().find(|name| !taken(name)) {
-        Some(name) => Ok(Some(name.clone())),
-        None => {
-            let [name, _] = names;
-            let problem = "an interface of this name is there already; choose another by \
-                           --opt com.docker.network.bridge.name=NAME";
-            fail("bridge", &name, problem.into())
-        }
-    }
 }
 
 fn choose_subnets(asked: &CreateArgs, settings: &Settings, known: &Known) -> Result<Vec<Subnet>> {

@@ -6,6 +6,7 @@ mod connect;
 pub(crate) mod create;
 mod inspect;
 pub(crate) mod known;
+mod link;
 mod list;
 mod options;
 pub(crate) mod remove;

@@ -12,7 +12,7 @@ use super::known::{Known, Network};
 use super::usage::{self, Usage};
 use crate::context::{Context, file_error};
 use crate::error::{Error, Result};
-use crate::output::{self, Format};
+use crate::output;
 
 pub(super) fn run(context: &Context, asked: &RmArgs) -> Result<()> {
     let _lock = context.lock("networks")?;
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, asked: &RmArgs) -> Result<()> {
             Err(error) => errors.push(error),
         }
     }
-    tell(context, &removed);
+    output::names(context.format, "removed", &removed);
     Error::join(errors)
 }
 
@@ -46,15 +46,8 @@ pub(super) fn prune(context: &Context, asked: &PruneArgs) -> Result<()> {
             Err(error) => errors.push(error),
         }
     }
-    tell(context, &removed);
+    output::names(context.format, "removed", &removed);
     Error::join(errors)
-}
-
-fn tell(context: &Context, removed: &[&str]) {
-    match context.format {
-        Format::Table => removed.iter().for_each(|name| output::line(name)),
-        Format::Json => output::json(&serde_json::json!({"removed": removed})),
-    }
 }
 
 fn is_unused(context: &Context, usage: &Usage, network: &Network) -> Result<bool> {

@@ -37,6 +37,14 @@ pub(crate) fn json<T: Serialize + ?Sized>(document: &T) {
     }
 }
 
+/// Names of what a verb has done, one per line; for programs under the word for it.
+pub(crate) fn names<T: Serialize + ToString>(format: Format, done: &str, names: &[T]) {
+    match format {
+        Format::Table => names.iter().for_each(|name| line(&name.to_string())),
+        Format::Json => json(&std::collections::BTreeMap::from([(done, names)])),
+    }
+}
+
 /// Standard output takes colour.
 pub(crate) fn has_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && io::stdout().is_terminal()

@@ -2,7 +2,7 @@
 //! servers for it, hosts with its own names.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cleat_cni::Dns;
 use cleat_engine::records::{Durability, write_atomic};
@@ -19,17 +19,20 @@ pub(super) fn write(
     dns: &Dns,
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
     let folder = record::folder(context, &container.id);
-    let resolver = resolver(container, dns);
-    let contents = [("/etc/resolv.conf", resolver), ("/etc/hosts", Some(hosts(container)))];
+    // On the host's network the host's names are right.
+    let hosts = container.netns.is_some().then(|| hosts(container));
+    let contents = [
+        ("resolv.conf", "/etc/resolv.conf", resolver(container, dns)),
+        ("hosts", "/etc/hosts", hosts),
+    ];
     let mut binds = Vec::new();
-    for (target, text) in contents {
+    for (name, target, text) in contents {
         let Some(text) = text else { continue };
         // A link into /run is followed; with no file there is nothing to bind over.
         let Ok(target) = std::fs::canonicalize(target) else {
             output::warn(&format!("{target} does not exist here, so the container has none"));
             continue;
         };
-        let name = if text.contains("nameserver") { "resolv.conf" } else { "hosts" };
         let source = folder.join(name);
         // Read by any user in the container, behind a folder that only root can enter.
         write_atomic(&source, text.as_bytes(), 0o644, Durability::Runtime)?;
@@ -93,24 +96,30 @@ fn line(address: IpAddr, names: &str) -> String {
     format!("{address}\t{names}\n")
 }
 
-/// The host's own name servers are of no use where they are on its loopback.
-pub(super) fn warn_of_unreachable_resolver(container: &Container, dns: &Dns) {
-    if !dns.nameservers.is_empty() || !container.setup.nameservers.is_empty() {
-        return;
+/// Name servers for a container that nobody names any for. The host's file will do, unless it
+/// names the host's loopback only: then those behind systemd-resolved, where it runs.
+pub(super) fn without_loopback(dns: Dns) -> Dns {
+    if !dns.nameservers.is_empty() {
+        return dns;
     }
-    let text = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
-    let servers: Vec<IpAddr> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
-        .collect();
-    if !servers.is_empty()
-        && servers.iter().all(IpAddr::is_loopback)
-        && !container.networks.is_empty()
-    {
+    let servers = servers_of("/etc/resolv.conf");
+    if servers.is_empty() || !servers.iter().all(IpAddr::is_loopback) {
+        return dns;
+    }
+    let behind = servers_of("/run/systemd/resolve/resolv.conf");
+    if behind.is_empty() {
         output::warn(
-            "the host's name server listens on its loopback only, which the container does not reach; name one by --dns",
+            "the host's name server listens on its loopback only, where no container reaches it; \
+             name one by --dns",
         );
     }
+    Dns { nameservers: behind.iter().map(ToString::to_string).collect(), ..dns }
+}
+
+fn servers_of(path: &str) -> Vec<IpAddr> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    servers.filter_map(|server| server.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -129,7 +138,7 @@ mod tests {
         };
         let mut container: Container = serde_json::from_value(serde_json::json!({
             "id": "0", "name": "site", "command": [], "created": 0, "requests": [],
-            "publish": [], "setup": {"hostname": "site.example"}, "networks": [],
+            "publish": [], "netns": "/x", "setup": {"hostname": "site.example"}, "networks": [],
         }))
         .unwrap();
         container.networks.push(joined);

@@ -10,13 +10,15 @@ use crate::output;
 
 pub(crate) fn run(context: &Context, asked: &RmArgs) -> Result<()> {
     let mut errors = Vec::new();
+    let mut removed = Vec::new();
     for name in &asked.containers {
         match one(context, name, asked.force) {
-            Ok(()) => output::line(name),
+            Ok(()) => removed.push(name),
             Err(Error::NoContainer { .. }) if asked.force => {}
             Err(error) => errors.push(error),
         }
     }
+    output::names(context.format, "removed", &removed);
     Error::join(errors)
 }
 

@@ -18,14 +18,16 @@ const CLEANING: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(context: &Context, asked: &StopArgs) -> Result<()> {
     let mut errors = Vec::new();
+    let mut stopped = Vec::new();
     for name in &asked.containers {
         let outcome = record::find(context, name)
             .and_then(|container| stop(context, &container, Duration::from_secs(asked.time)));
         match outcome {
-            Ok(()) => output::line(name),
+            Ok(()) => stopped.push(name),
             Err(error) => errors.push(error),
         }
     }
+    output::names(context.format, "stopped", &stopped);
     Error::join(errors)
 }
 

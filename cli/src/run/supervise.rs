@@ -16,7 +16,7 @@ use super::attach::{self, Plan};
 use super::process::Process;
 use super::record::{self, Container};
 use super::{files, program};
-use crate::context::{Context, file_error};
+use crate::context::{Context, file_error, make_folder};
 use crate::error::{Error, Result};
 use crate::network::Known;
 use crate::output::{self, time};
@@ -75,6 +75,8 @@ fn release_streams() {
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);
     }
+    // No file system is kept busy.
+    let _ = rustix::process::chdir("/");
 }
 
 /// From a record to a running program; on failure nothing is left, the record included.
@@ -102,8 +104,10 @@ fn make(context: &Context, container: &mut Container, interactive: bool) -> Resu
         let outcome = plan.carry_out(context, container)?;
         container.networks = outcome.joined;
         dns = outcome.dns;
+        if !container.networks.is_empty() && container.setup.nameservers.is_empty() {
+            dns = files::without_loopback(dns);
+        }
         record::save(context, container)?;
-        files::warn_of_unreachable_resolver(container, &dns);
     }
     if namespace.is_some() || !container.setup.nameservers.is_empty() {
         binds = files::write(context, container, &dns)?;
@@ -116,11 +120,7 @@ fn make(context: &Context, container: &mut Container, interactive: bool) -> Resu
 }
 
 fn make_namespace(path: &Path) -> Result<Namespace> {
-    if let Some(folder) = path.parent() {
-        use std::os::unix::fs::DirBuilderExt;
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(file_error("make", folder))?;
-    }
+    path.parent().map(make_folder).transpose()?;
     let namespace = Namespace::create_at(path)?;
     loopback::up(path)?;
     Ok(namespace)
