@@ -52,6 +52,7 @@ pub struct Interface {
 pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Result<Attached> {
     let netns = Namespace::open(&plan.netns)
         .map_err(|source| Error::Netns { path: plan.netns.clone(), source })?;
+    node.require_boot_id()?;
     let name = plan.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     recover(node, plan, lessor)?;
@@ -71,6 +72,10 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
     let grants = with_default_routes(plan, lessor.borrow_mut().lease()?);
     record.addresses.clone_from(&grants.addresses);
+    if record.leases.is_none() && !grants.addresses.is_empty() {
+        // Nobody else could tell whoever comes after a crash which addresses these are.
+        node.attachments().replace(&name, &record)?;
+    }
 
     let mut rtnl = Rtnl::open()?;
     let attached = match &plan.network.driver {
@@ -222,10 +227,10 @@ fn can_do_without(plan: &AttachmentPlan) -> bool {
 /// An earlier attach of the same attachment: whole is an error, half is taken back.
 fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Result<()> {
     let name = plan.id.record_name();
-    let Some(record) = node.attachments().read(&name)? else {
+    let Some(mut record) = node.attachments().read(&name)? else {
         return Ok(());
     };
-    let this_boot = record.boot == node.boot_id();
+    let this_boot = node.is_this_boot(&record.boot);
     if let Some(link) = record.link.as_ref().filter(|link| link.phase == Phase::Ready && this_boot)
     {
         let alive = match &link.host {
@@ -238,6 +243,7 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
     }
     node.warn(&format!("{}: taking back what an interrupted attach left", plan.id));
     let mut errors = Vec::new();
+    record.complete(plan.mac, &lessor.held());
     detach::take_back(node, &record, Some(&plan.netns), &mut errors);
     if let Err(error) = lessor.release() {
         errors.push(error);
@@ -256,7 +262,7 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
         host,
         host_index: None,
         master,
-        mac: None,
+        mac: plan.mac,
         masquerade: network.masquerade && on_bridge,
         neighbours: network.permanent_neighbours && on_bridge,
         spoof_guard: network.anti_spoof != AntiSpoof::Off && on_bridge,

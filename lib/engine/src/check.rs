@@ -28,7 +28,7 @@ pub fn check(node: &Node, plan: &AttachmentPlan, remembered: &Remembered) -> Res
     let netns = Namespace::open(&plan.netns)
         .map_err(|source| Error::Netns { path: plan.netns.clone(), source })?;
     let record = node.attachments().read(&plan.id.record_name())?;
-    let record = record.filter(|record| record.boot == node.boot_id());
+    let record = record.filter(|record| node.is_this_boot(&record.boot));
     let mut rtnl = Rtnl::open()?;
     if let Driver::Bridge(driver) = &plan.network.driver {
         let bridge = rtnl

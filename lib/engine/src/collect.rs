@@ -1,5 +1,7 @@
 //! Collect: frees what belongs to no valid attachment.
 
+use std::net::IpAddr;
+
 use cleat_ipam::{Directory, Owner};
 
 use crate::Node;
@@ -47,19 +49,20 @@ fn free(
         Err(error) => return errors.push(error.into()),
     };
     let record = match node.attachments().read(name) {
-        Ok(Some(record)) if record.netns == listed.netns => record,
+        Ok(Some(mut record)) if record.netns == listed.netns => {
+            record.complete(None, &held(node, &record));
+            record
+        }
         _ => return,
     };
     let id = record.id.clone();
     let mut own = Vec::new();
-    if record.boot == node.boot_id() {
+    if node.is_this_boot(&record.boot) {
         take_back(node, &record, None, &mut own);
     } else {
         note(&mut own, node.attachments().remove(name).map(drop).map_err(Error::from));
     }
-    if let Some(dir) = &record.leases {
-        let leases = Directory::open(dir, &node.dirs().run, node.boot_id());
-        let owner = Owner::new(id.owner.clone(), id.slot.clone());
+    if let Some((leases, owner)) = leases(node, &record) {
         note(&mut own, leases.release(&owner).map(drop).map_err(Error::from));
     }
     if own.is_empty() {
@@ -67,4 +70,15 @@ fn free(
     } else {
         errors.push(Error::Incomplete { id, errors: own });
     }
+}
+
+fn leases(node: &Node, record: &AttachmentRecord) -> Option<(Directory, Owner)> {
+    let dir = record.leases.as_ref()?;
+    let owner = Owner::new(record.id.owner.clone(), record.id.slot.clone());
+    Some((Directory::open(dir, &node.dirs().run, node.boot_id()), owner))
+}
+
+fn held(node: &Node, record: &AttachmentRecord) -> Vec<IpAddr> {
+    let found = leases(node, record).filter(|_| record.is_being_attached());
+    found.and_then(|(leases, owner)| leases.owned(&owner).ok()).unwrap_or_default()
 }

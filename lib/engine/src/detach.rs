@@ -26,6 +26,8 @@ pub struct Detach {
     pub delete_interface: bool,
     /// Its addresses as the runtime remembers them.
     pub addresses: Vec<IpAddr>,
+    /// The bridge of its network.
+    pub bridge: Option<String>,
 }
 
 /// Frees an attachment.
@@ -34,16 +36,23 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
     let name = asked.id.record_name();
     // Without room for a lock file the rest is still worth doing.
     let _lock = node.locks().acquire(&name).map_err(|e| node.warn(&e.to_string()));
-    let record = read_or_set_aside(node, &name);
-    if let Some(record) = record.filter(|r| r.boot == node.boot_id()) {
+    let (record, lost) = read_or_set_aside(node, &name);
+    if let Some(mut record) = record.filter(|r| node.is_this_boot(&r.boot)) {
+        if record.is_being_attached() {
+            record.complete(None, &lessor.held());
+        }
         take_back(node, &record, asked.netns.as_deref(), &mut errors);
-        // One that was interrupted may have been made by another program's half.
+        // Parts of chained plugins alone: another program made the interface.
         if asked.delete_interface && record.link.is_none() {
-            remove_unknown(node, asked, &mut errors);
+            remove_unknown(node, asked, lessor, &mut errors);
         }
     } else {
         if asked.delete_interface {
-            remove_unknown(node, asked, &mut errors);
+            remove_unknown(node, asked, lessor, &mut errors);
+        }
+        if lost {
+            // What the lost record stood for is whatever the others do not account for.
+            note(&mut errors, Ruleset::open(node).rebuild(None));
         }
         note(&mut errors, node.attachments().remove(&name).map(drop).map_err(Error::from));
     }
@@ -119,23 +128,24 @@ fn remove_link_of(
     Ok(())
 }
 
-/// A record that cannot be read is no reason to keep an address.
-fn read_or_set_aside(node: &Node, name: &str) -> Option<AttachmentRecord> {
+/// A record that cannot be read is no reason to keep an address. Whether there was such a one.
+fn read_or_set_aside(node: &Node, name: &str) -> (Option<AttachmentRecord>, bool) {
     match node.attachments().read(name) {
-        Ok(record) => record,
+        Ok(record) => (record, false),
         Err(error) => {
             node.warn(&error.to_string());
             if let Err(error) = node.attachments().set_aside(name) {
                 node.warn(&error.to_string());
             }
-            None
+            (None, true)
         }
     }
 }
 
 /// Frees an attachment that no record tells of: made by other programs, or its record is lost.
-fn remove_unknown(node: &Node, asked: &Detach, errors: &mut Vec<Error>) {
+fn remove_unknown(node: &Node, asked: &Detach, lessor: &mut dyn Lessor, errors: &mut Vec<Error>) {
     let mut addresses = asked.addresses.clone();
+    addresses.extend(lessor.held());
     let mut ruleset = Ruleset::open(node);
     if let Some(netns) = asked.netns.as_deref().and_then(|path| Namespace::open(path).ok())
         && !netns.is_current()
@@ -143,10 +153,10 @@ fn remove_unknown(node: &Node, asked: &Detach, errors: &mut Vec<Error>) {
         note(errors, remove_inside(&netns, &asked.id.slot, &mut addresses, &ruleset));
     }
     let host = asked.id.host_link_name(0);
-    note(
-        errors,
-        Rtnl::open().and_then(|mut r| r.delete_link(&host)).map(drop).map_err(Error::from),
-    );
+    let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
+    let bridge = asked.bridge.as_deref();
+    note(errors, remove_link_of(&host, bridge, addresses.iter().copied(), &hold));
+    drop(hold);
     note(errors, legacy::remove(ruleset.backend(), &asked.id, &addresses));
 }
 

@@ -36,7 +36,7 @@ pub enum Standing {
 /// Whether an attachment's container is still there. Its host end deleted, another boot or
 /// another namespace at its path prove that it is not; a path that is missing proves nothing.
 pub fn standing(node: &Node, rtnl: &mut Rtnl, record: &AttachmentRecord) -> Result<Standing> {
-    if record.boot != node.boot_id() {
+    if !node.is_this_boot(&record.boot) {
         return Ok(Standing::Gone);
     }
     if let Some(link) = &record.link {

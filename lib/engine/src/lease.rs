@@ -64,6 +64,10 @@ impl Lessor for PoolLessor {
         Ok(self.pool.check(&self.owner)?)
     }
 
+    fn held(&mut self) -> Vec<IpAddr> {
+        self.pool.owned(&self.owner).unwrap_or_default()
+    }
+
     fn leases(&self) -> Option<PathBuf> {
         Some(self.pool.config().dir.clone())
     }

@@ -11,6 +11,8 @@ use crate::plan::NetworkPlan;
 use crate::record::AttachmentRecord;
 use crate::ruleset::LinkRules;
 
+const UNKNOWN_BOOT: &str = "unknown";
+
 /// The folders that cleat keeps its state in.
 #[derive(Debug, Clone)]
 pub struct Dirs {
@@ -109,8 +111,23 @@ impl Node {
                 .ok()
                 .filter(|id| !id.is_empty())
                 .or_else(|| cleat_kernel::process::boot_id().ok())
-                .unwrap_or_else(|| "unknown".to_owned())
+                .unwrap_or_else(|| UNKNOWN_BOOT.to_owned())
         })
+    }
+
+    /// The record of another boot describes nothing that is still there. Where this boot's id is
+    /// hidden, a record is taken for this boot's.
+    pub fn is_this_boot(&self, boot: &str) -> bool {
+        boot == self.boot_id() || self.boot_id() == UNKNOWN_BOOT
+    }
+
+    /// Fails where this boot's id is hidden: what is made then could not be told from what an
+    /// earlier boot left.
+    pub(crate) fn require_boot_id(&self) -> Result<()> {
+        if self.boot_id() != UNKNOWN_BOOT {
+            return Ok(());
+        }
+        cleat_kernel::process::boot_id().map(drop).map_err(Error::from)
     }
 
     /// Says what is wrong but not fatal.

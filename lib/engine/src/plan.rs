@@ -206,6 +206,10 @@ pub trait Lessor {
     fn release(&mut self) -> Result<()>;
     /// Says whether they are held.
     fn check(&mut self) -> Result<()>;
+    /// The addresses that are held, as far as that is known here.
+    fn held(&mut self) -> Vec<IpAddr> {
+        Vec::new()
+    }
     /// The folder of the leases, where a detach without a configuration finds them.
     fn leases(&self) -> Option<PathBuf>;
 }

@@ -30,12 +30,13 @@ pub struct Policy {
 
 /// Applies a policy.
 pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
+    node.require_boot_id()?;
     let name = policy.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let mut record = node
         .attachments()
         .read(&name)?
-        .filter(|record| record.boot == node.boot_id())
+        .filter(|record| node.is_this_boot(&record.boot))
         .unwrap_or_else(|| AttachmentRecord::new(policy.id.clone(), node.boot_id()));
     if Rtnl::open()?.link(&policy.link)?.is_none() {
         return Err(Error::NoLink { role: "link", name: policy.link.clone() });
@@ -76,13 +77,9 @@ pub fn remove(node: &Node, id: &AttachmentId) -> Result<bool> {
     let Some(part) = record.policy.take() else {
         return Ok(false);
     };
-    if record.is_empty() {
-        node.attachments().remove(&name)?;
-    } else {
-        node.attachments().replace(&name, &record)?;
-    }
+    record.store_rest(node);
     let own = Rtnl::open()?.link(&part.link)?.is_none_or(|link| link.kind != "bridge");
-    if own && record.boot == node.boot_id() {
+    if own && node.is_this_boot(&record.boot) {
         Ruleset::open(node).forget_link(&part.link)?;
     }
     Ok(true)

@@ -31,12 +31,13 @@ pub struct Publish {
 
 /// Publishes ports. On failure none is.
 pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
+    node.require_boot_id()?;
     let name = asked.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let mut record = node
         .attachments()
         .read(&name)?
-        .filter(|record| record.boot == node.boot_id())
+        .filter(|record| node.is_this_boot(&record.boot))
         .unwrap_or_else(|| AttachmentRecord::new(asked.id.clone(), node.boot_id()));
     let mut rtnl = Rtnl::open()?;
     if record.ports.is_some() {
@@ -101,15 +102,17 @@ pub fn unpublish(node: &Node, id: &AttachmentId) -> Result<()> {
         Ok(None) => return legacy::remove(Ruleset::open(node).backend(), id, &[]),
         Err(error) => {
             node.warn(&error.to_string());
-            return Ok(());
+            node.attachments().set_aside(&name)?;
+            return Ruleset::open(node).rebuild(None);
         }
     };
-    if record.boot != node.boot_id() || record.ports.is_none() {
+    if !node.is_this_boot(&record.boot) || record.ports.is_none() {
         return Ok(());
     }
     let mut ruleset = Ruleset::open(node);
     take_back(node, &mut ruleset, &mut record)?;
-    restore(node, &record)
+    record.store_rest(node);
+    Ok(())
 }
 
 /// Compares an attachment's ports with the kernel.

@@ -8,6 +8,7 @@ use cleat_kernel::link::Mac;
 use cleat_records::Document;
 use serde::{Deserialize, Serialize};
 
+use crate::Node;
 use crate::identity::AttachmentId;
 use crate::plan::Grant;
 
@@ -63,6 +64,47 @@ impl AttachmentRecord {
             ports: None,
             policy: None,
             tuning: None,
+        }
+    }
+
+    /// The same with tuning done.
+    pub(crate) fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        if let Some(tuning) = &mut settled.tuning {
+            tuning.phase = Phase::Ready;
+        }
+        settled
+    }
+
+    /// Fills in what an interrupted attach had not noted yet: the addresses that it held, and the
+    /// link address that follows from them.
+    pub(crate) fn complete(&mut self, asked: Option<Mac>, held: &[IpAddr]) {
+        if !self.is_being_attached() {
+            return;
+        }
+        if self.addresses.is_empty() {
+            let grant = |address: &IpAddr| Grant { address: (*address).into(), gateway: None };
+            self.addresses = held.iter().map(grant).collect();
+        }
+        // The order in which the addresses were granted is not known here.
+        let first = self.addresses.iter().find(|g| g.address.addr().is_ipv4());
+        let first = first.or(self.addresses.first()).map(|g| g.address.addr());
+        if let Some(link) = &mut self.link {
+            link.mac = link.mac.or(asked).or(first.map(Mac::for_address));
+        }
+    }
+
+    /// Stores what is left of it after a part was freed. Freeing needs no disk space: where there
+    /// is none, a note of what is no more stays until all of it goes.
+    pub(crate) fn store_rest(&self, node: &Node) {
+        let name = self.id.record_name();
+        let outcome = if self.is_empty() {
+            node.attachments().remove(&name).map(drop)
+        } else {
+            node.attachments().replace(&name, self)
+        };
+        if let Err(error) = outcome {
+            node.warn(&error.to_string());
         }
     }
 

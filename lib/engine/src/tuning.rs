@@ -40,6 +40,7 @@ pub fn sysctl_path(key: &str, ifname: &str) -> Result<String> {
 
 /// Applies settings. On failure all are as before.
 pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
+    node.require_boot_id()?;
     let name = tune.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let paths = paths(tune)?;
@@ -49,7 +50,7 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
     let mut record = node
         .attachments()
         .read(&name)?
-        .filter(|record| record.boot == node.boot_id())
+        .filter(|record| node.is_this_boot(&record.boot))
         .unwrap_or_else(|| AttachmentRecord::new(tune.id.clone(), node.boot_id()));
     let old = record.clone();
     let changed = only_changed(&before, &tune.link);
@@ -110,10 +111,11 @@ pub fn revert(node: &Node, id: &AttachmentId, netns: Option<&Path>) -> Result<()
             set_link(&mut rtnl, &id.slot, &part.before)?;
         }
     }
-    if part.mac.is_some() && record.boot == node.boot_id() {
+    if part.mac.is_some() && node.is_this_boot(&record.boot) {
         follow_mac(node, &old, &record)?;
     }
-    store(node, &record)
+    record.store_rest(node);
+    Ok(())
 }
 
 /// Compares an interface with what was set.
@@ -233,8 +235,9 @@ fn set_link(rtnl: &mut Rtnl, ifname: &str, state: &LinkState) -> Result<()> {
 fn follow_mac(node: &Node, old: &AttachmentRecord, new: &AttachmentRecord) -> Result<()> {
     let Some(link) = &new.link else { return Ok(()) };
     let mut ruleset = Ruleset::open(node);
+    let settled = new.settled();
     ruleset.remove(&ruleset::of_attachment(old))?;
-    ruleset.add(new, None, &ruleset::of_attachment(new))?;
+    ruleset.add(new, None, &ruleset::of_attachment(&settled))?;
     let mac = new.tuning.as_ref().and_then(|tuning| tuning.mac).or(link.mac);
     if !link.neighbours {
         return Ok(());

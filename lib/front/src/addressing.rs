@@ -167,6 +167,14 @@ impl Lessor for Addressing<'_> {
         }
     }
 
+    fn held(&mut self) -> Vec<std::net::IpAddr> {
+        match &mut self.source {
+            Source::Pool(lessor) => lessor.held(),
+            Source::Fixed(grants) => grants.addresses.iter().map(|g| g.address.addr()).collect(),
+            Source::None | Source::Program(_) => Vec::new(),
+        }
+    }
+
     fn leases(&self) -> Option<PathBuf> {
         match &self.source {
             Source::Pool(lessor) => lessor.leases(),

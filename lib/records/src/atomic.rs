@@ -1,13 +1,14 @@
 //! Writing a file so that nobody ever sees half of it: a temporary file beside it, then rename.
 //! A failed write leaves the old file and nothing else.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::name::TEMP_PREFIX;
@@ -25,7 +26,8 @@ pub enum Durability {
 /// Replaces the file `path` by one with these bytes and this mode (such as `0o644`).
 ///
 /// A missing parent directory is made with mode 0700. A reader sees the old or the new
-/// content; so does everybody after a crash, given [`Durability::Disk`].
+/// content; so does everybody after a crash, given [`Durability::Disk`]. Of two writers at once
+/// one is the last.
 ///
 /// # Errors
 /// [`Error::File`] with the step that failed; the old file is then untouched and no temporary
@@ -35,78 +37,130 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let (temp, file) = create_temp(dir, mode, durability)?;
-    let temp = Temp(Some(temp));
-    temp.fill(file, bytes, mode, durability)?;
-    temp.rename(path)?;
+    let temp = temp_path(path);
+    match open_unnamed(dir, mode, durability)? {
+        Some(file) => {
+            fill(&file, &temp, bytes, mode, durability)?;
+            name_and_rename(&file, &temp, path)?;
+        }
+        None => {
+            let (temp, file) = create_named(&temp, mode)?;
+            let written = fill(&file, &temp, bytes, mode, durability);
+            let written = written.and_then(|()| {
+                fs::rename(&temp, path).map_err(|e| Error::file("replace", path, e))
+            });
+            if written.is_err() {
+                let _ = fs::remove_file(&temp);
+            }
+            written?;
+        }
+    }
     match durability {
         Durability::Runtime => Ok(()),
         Durability::Disk => sync_dir(dir),
     }
 }
 
+/// The name that a new file bears for a moment: one for each file, so that what a killed
+/// process left is found by the next writer and by whoever removes the file.
+pub(crate) fn temp_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(TEMP_PREFIX);
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
+
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::file("sync", dir, e))
 }
 
-/// A temporary file that removes itself unless it was renamed.
-struct Temp(Option<PathBuf>);
-
-impl Temp {
-    fn path(&self) -> &Path {
-        self.0.as_deref().unwrap_or(Path::new(""))
-    }
-
-    fn fill(&self, mut file: File, bytes: &[u8], mode: u32, durability: Durability) -> Result<()> {
-        let failed = |op| move |e: std::io::Error| Error::file(op, self.path(), e);
-        file.write_all(bytes).map_err(failed("write"))?;
-        // A umask narrows what open was asked for; only wider modes than 0600 can suffer.
-        if mode & 0o077 != 0 {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-                .map_err(|e| Error::file("set the mode of", self.path(), e))?;
+/// A file without a name: gone by itself if this process is killed. `None` where the file system
+/// has none.
+fn open_unnamed(dir: &Path, mode: u32, durability: Durability) -> Result<Option<File>> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(dir, flags, Mode::from_raw_mode(mode));
+    let opened = match open() {
+        Err(Errno::NOENT) => {
+            make_dir(dir, durability)?;
+            open()
         }
-        if durability == Durability::Disk {
-            file.sync_all().map_err(failed("sync"))?;
-        }
-        Ok(())
-    }
-
-    fn rename(mut self, target: &Path) -> Result<()> {
-        fs::rename(self.path(), target).map_err(|e| Error::file("replace", target, e))?;
-        self.0 = None;
-        Ok(())
+        other => other,
+    };
+    match opened {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(None),
+        Err(e) => Err(Error::file("create a file in", dir, e)),
     }
 }
 
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Nothing to do about a failure here; a sweep removes it later.
-            let _ = fs::remove_file(path);
+/// Whatever bears the temporary name is whole, whoever named it; so it may be replaced.
+fn name_and_rename(file: &File, temp: &Path, path: &Path) -> Result<()> {
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let mut named = false;
+    let mut last = Errno::EXIST;
+    for _ in 0..TRIES {
+        match rustix::fs::linkat(CWD, &unnamed, CWD, temp, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => named = true,
+            Err(Errno::EXIST) => {
+                let _ = fs::remove_file(temp);
+                continue;
+            }
+            // A later writer renamed it into place and replaced it, or cleared it away.
+            Err(Errno::NOENT) if named => return Ok(()),
+            Err(e) => return Err(Error::file("create", temp, e)),
+        }
+        match rustix::fs::rename(temp, path) {
+            Ok(()) => return Ok(()),
+            // Another writer took the name away.
+            Err(Errno::NOENT) => last = Errno::NOENT,
+            Err(e) => {
+                let _ = fs::remove_file(temp);
+                return Err(Error::file("replace", path, e));
+            }
         }
     }
+    Err(Error::file("replace", path, last))
 }
 
-fn create_temp(dir: &Path, mode: u32, durability: Durability) -> Result<(PathBuf, File)> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let pid = rustix::process::getpid().as_raw_nonzero();
+fn fill(
+    mut file: &File,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> Result<()> {
+    let failed = |op| move |e: std::io::Error| Error::file(op, path, e);
+    file.write_all(bytes).map_err(failed("write"))?;
+    // A umask narrows what open was asked for; only wider modes than 0600 can suffer.
+    if mode & 0o077 != 0 {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
+            .map_err(|e| Error::file("set the mode of", path, e))?;
+    }
+    if durability == Durability::Disk {
+        file.sync_all().map_err(failed("sync"))?;
+    }
+    Ok(())
+}
+
+/// For file systems without unnamed files: a name of this process's own.
+fn create_named(temp: &Path, mode: u32) -> Result<(PathBuf, File)> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    let mut made_dir = false;
-    loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("{TEMP_PREFIX}{pid}-{n}"));
+    let mut last = Errno::EXIST;
+    for n in 0..TRIES {
+        let mut name = temp.as_os_str().to_owned();
+        name.push(format!("-{}-{n}", rustix::process::getpid().as_raw_nonzero()));
+        let path = PathBuf::from(name);
         match rustix::fs::open(&path, flags, Mode::from_raw_mode(mode)) {
             Ok(fd) => return Ok((path, File::from(fd))),
             // Process ids repeat between pid namespaces, so a name may be taken.
-            Err(Errno::EXIST | Errno::INTR) => {}
-            Err(Errno::NOENT) if !made_dir => {
-                make_dir(dir, durability)?;
-                made_dir = true;
-            }
+            Err(e @ (Errno::EXIST | Errno::INTR)) => last = e,
             Err(e) => return Err(Error::file("create", path, e)),
         }
     }
+    Err(Error::file("create", temp, last))
 }
+
+/// More than writers of one file will ever meet.
+const TRIES: u32 = 1000;
 
 /// Makes a directory and its parents, mode 0700.
 pub(crate) fn make_dir(dir: &Path, durability: Durability) -> Result<()> {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::{sync_dir, write_atomic};
+use crate::atomic::{sync_dir, temp_path, write_atomic};
 use crate::name::{TEMP_PREFIX, document_name, file_name};
 use crate::{Durability, Error, Result};
 
@@ -91,6 +91,8 @@ impl<T: Document> Store<T> {
     /// [`Error::File`], [`Error::Name`].
     pub fn remove(&self, name: &str) -> Result<bool> {
         let path = self.path(name)?;
+        // Of a process that was killed while it wrote.
+        let _ = fs::remove_file(temp_path(&path));
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),

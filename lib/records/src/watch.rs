@@ -101,7 +101,10 @@ impl Watch {
             }
             detached |= kind.intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF);
             let Some(name) = event.file_name().and_then(|n| n.to_str().ok()) else { continue };
-            if name.starts_with(TEMP_PREFIX) || kind.contains(ReadFlags::ISDIR) {
+            // The kernel tells of files without a name (O_TMPFILE) by their inode, as `#123`.
+            let unnamed =
+                name.strip_prefix('#').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+            if unnamed || name.starts_with(TEMP_PREFIX) || kind.contains(ReadFlags::ISDIR) {
                 continue;
             }
             changes.push(if kind.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {

@@ -117,6 +117,12 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
     })
 }
 
+/// The bridge's name, for a DEL that asks for no more.
+pub(crate) fn bridge_of(request: &Request) -> Option<String> {
+    let wire: Wire = request.config_as().ok()?;
+    Some(wire.bridge.unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()))
+}
+
 fn inbound(wire: &Wire) -> Result<Inbound, Error> {
     match wire.inbound_policy.as_deref() {
         None | Some("open") => Ok(Inbound::Open),

@@ -32,6 +32,7 @@ impl Plugin for Bridge {
             netns: request.netns.clone(),
             delete_interface: true,
             addresses: cleat_front::own_addresses(request),
+            bridge: config::bridge_of(request),
         };
         cleat_engine::detach(&node, &asked, &mut addressing).map_err(to_cni)
     }

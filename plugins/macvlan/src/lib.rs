@@ -48,6 +48,7 @@ impl Plugin for Macvlan {
             netns: request.netns.clone(),
             delete_interface: true,
             addresses: cleat_front::own_addresses(request),
+            bridge: None,
         };
         cleat_engine::detach(&node, &asked, &mut addressing).map_err(to_cni)
     }

@@ -7,7 +7,7 @@ use cleat_nft::{Element, Key, Table, Transaction};
 
 use super::{BRIDGE, INET};
 use crate::identity::AttachmentId;
-use crate::record::{AttachmentRecord, Binding, LinkPart, PortsPart};
+use crate::record::{AttachmentRecord, Binding, LinkPart, Phase, PortsPart};
 
 /// An nft comment holds 127 bytes.
 const COMMENT: usize = 127;
@@ -105,8 +105,10 @@ pub(crate) fn of_link_part(record: &AttachmentRecord, link: &LinkPart) -> Elemen
         let held = Element::new(Key::new().ip(address));
         elements.push(BRIDGE, by_family(address, "held4", "held6"), held);
     }
-    let tuned = record.tuning.as_ref().and_then(|tuning| tuning.mac);
-    if let Some(mac) = tuned.or(link.mac) {
+    let tuned = record.tuning.as_ref().filter(|tuning| tuning.mac.is_some());
+    let settled = tuned.is_some_and(|tuning| tuning.phase == Phase::Ready);
+    let macs = [tuned.and_then(|tuning| tuning.mac), link.mac.filter(|_| !settled)];
+    for mac in macs.into_iter().flatten() {
         elements.push(BRIDGE, "own_mac", Element::new(port().mac(mac.0)));
         elements.push(BRIDGE, "held_mac", Element::new(Key::new().mac(mac.0)));
     }
