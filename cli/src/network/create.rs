@@ -9,12 +9,12 @@ use cleat_engine::kernel::Rtnl;
 use cleat_engine::records::{Durability, write_atomic};
 use ipnet::IpNet;
 
-use super::args::{CreateArgs, DriverName, IpamName};
+use super::args::{CreateArgs, IpamName};
 use super::conflist::{self, NewNetwork};
 use super::known::{Known, Note, PREDEFINED, Subnet};
-use super::settings::{GatewayMode, Settings};
+use super::settings::Settings;
 use super::subnets::{self, Asked, Used};
-use super::{link, options};
+use super::{link, options, settle};
 use crate::context::{Context, file_error};
 use crate::error::{Error, Result};
 use crate::output::{self, Format, time};
@@ -36,7 +36,7 @@ fn create(context: &Context, asked: &CreateArgs) -> Result<PathBuf> {
     check_name(&asked.name)?;
     let options = pairs("--opt", &asked.opt)?;
     let mut settings = options::read(asked.driver, &options)?;
-    settle(asked, &mut settings)?;
+    settle::settle(asked, &mut settings)?;
     // Nobody else may choose a subnet meanwhile.
     let _lock = context.lock("networks")?;
     let known = Known::read(context)?;
@@ -82,67 +82,6 @@ fn check_name(name: &str) -> Result<()> {
     match name::check_network(name) {
         Ok(()) => Ok(()),
         Err(_) => fail("expected a letter or digit, then letters, digits, `_`, `.` or `-`"),
-    }
-}
-
-/// Brings options and arguments together, and refuses what contradicts itself.
-fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
-    let contradict = |one, other, reason| Err(Error::Contradiction { one, other, reason });
-    let v6_asked = asked.subnet.iter().any(|s| s.addr().is_ipv6());
-    settings.ipv6 |= asked.ipv6 || v6_asked;
-    if !settings.ipv4 && asked.subnet.iter().any(|s| s.addr().is_ipv4()) {
-        return contradict("--subnet", "enable_ipv4=false", "an IPv4 subnet is given");
-    }
-    if !settings.ipv4 && !settings.ipv6 {
-        return contradict("enable_ipv4=false", "no --ipv6", "no family is left");
-    }
-    if asked.ipam_driver == IpamName::None && !asked.subnet.is_empty() {
-        return contradict("--subnet", "--ipam-driver none", "nobody would lease from it");
-    }
-    if asked.driver == DriverName::Macvlan {
-        return match asked.internal {
-            true if settings.macvlan.host_access => {
-                contradict("--internal", "hostAccess=true", "internal networks have no way out")
-            }
-            _ => Ok(()),
-        };
-    }
-    let bridge = &mut settings.bridge;
-    if bridge.unmanaged && settings.link.is_none() {
-        return contradict(
-            "mode=unmanaged",
-            "no bridge",
-            "name it by com.docker.network.bridge.name",
-        );
-    }
-    if bridge.promiscuous && asked.opt.iter().any(|o| o.starts_with("hairpinMode=")) {
-        return contradict("promiscMode", "hairpinMode", "a bridge does one or the other");
-    }
-    if bridge.no_gateway && settings.ipv4 && settings.ipv6 {
-        return contradict("inhibit_ipv4", "--ipv6", "a bridge has all its addresses or none");
-    }
-    let [v4, v6] = bridge.gateway_modes;
-    let mode = match (settings.ipv4, settings.ipv6) {
-        (true, true) if v4.unwrap_or(GatewayMode::Nat) != v6.unwrap_or(GatewayMode::Nat) => {
-            let reason = "a network has one policy for both families";
-            return contradict("gateway_mode_ipv4", "gateway_mode_ipv6", reason);
-        }
-        (true, _) => v4,
-        (false, _) => v6,
-    };
-    match mode {
-        Some(GatewayMode::Isolated) if !asked.internal => {
-            contradict("gateway mode isolated", "no --internal", "there would be no way out")
-        }
-        Some(GatewayMode::Isolated) => {
-            bridge.no_gateway = true;
-            Ok(())
-        }
-        Some(GatewayMode::NatUnprotected) => {
-            bridge.inbound = Some("open");
-            Ok(())
-        }
-        _ => Ok(()),
     }
 }
 

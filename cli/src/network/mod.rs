@@ -11,6 +11,7 @@ mod list;
 mod options;
 pub(crate) mod remove;
 mod settings;
+mod settle;
 pub(crate) mod subnets;
 pub(crate) mod usage;
 
