@@ -34,8 +34,7 @@ pub struct Detach {
 pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()> {
     let mut errors = Vec::new();
     let name = asked.id.record_name();
-    // Without room for a lock file the rest is still worth doing.
-    let _lock = node.locks().acquire(&name).map_err(|e| node.warn(&e.to_string()));
+    let _lock = node.lock_to_free(&name);
     let (record, lost) = read_or_set_aside(node, &name);
     if let Some(mut record) = record.filter(|r| node.is_this_boot(&r.boot)) {
         if record.is_being_attached() {

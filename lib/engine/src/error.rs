@@ -73,6 +73,12 @@ pub enum Error {
         /// The link that has it.
         link: String,
     },
+    /// The kernel hides which boot this is.
+    #[error(
+        "/proc/sys/kernel/random/boot_id cannot be read, so what is made now could not be told \
+         from what an earlier boot left; mount /proc"
+    )]
+    NoBootId,
     /// A step was made to fail, to try the undoing of those before it.
     #[error("step {step} was made to fail")]
     Injected {

@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell};
 use std::path::PathBuf;
 
-use cleat_records::{Durability, Locks, Store};
+use cleat_records::{Durability, Lock, Locks, Store};
 
 use crate::error::{Error, Result};
 use crate::plan::NetworkPlan;
@@ -124,10 +124,7 @@ impl Node {
     /// Fails where this boot's id is hidden: what is made then could not be told from what an
     /// earlier boot left.
     pub(crate) fn require_boot_id(&self) -> Result<()> {
-        if self.boot_id() != UNKNOWN_BOOT {
-            return Ok(());
-        }
-        cleat_kernel::process::boot_id().map(drop).map_err(Error::from)
+        if self.boot_id() == UNKNOWN_BOOT { Err(Error::NoBootId) } else { Ok(()) }
     }
 
     /// Says what is wrong but not fatal.
@@ -159,6 +156,12 @@ impl Node {
     /// Locks of attachments, one at a time. Taken before those of links.
     pub(crate) fn locks(&self) -> Locks {
         Locks::open(self.run_path("locks"))
+    }
+
+    /// The lock of an attachment that is to be freed: without room for a lock file, or the right
+    /// to make one, the rest is still worth doing.
+    pub(crate) fn lock_to_free(&self, name: &str) -> Option<Lock> {
+        self.locks().acquire(name).map_err(|error| self.warn(&error.to_string())).ok()
     }
 
     /// Locks of what attachments share: links and the ruleset.

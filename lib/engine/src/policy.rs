@@ -70,7 +70,7 @@ pub fn remove_foreign(node: &Node, id: &AttachmentId, addresses: &[IpAddr]) -> R
 /// only this attachment's is forgotten. Whether it had one.
 pub fn remove(node: &Node, id: &AttachmentId) -> Result<bool> {
     let name = id.record_name();
-    let _lock = node.locks().acquire(&name)?;
+    let _lock = node.lock_to_free(&name);
     let Ok(Some(mut record)) = node.attachments().read(&name) else {
         return Ok(false);
     };

@@ -96,7 +96,7 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
 /// Takes an attachment's ports back. None is no error.
 pub fn unpublish(node: &Node, id: &AttachmentId) -> Result<()> {
     let name = id.record_name();
-    let _lock = node.locks().acquire(&name)?;
+    let _lock = node.lock_to_free(&name);
     let mut record = match node.attachments().read(&name) {
         Ok(Some(record)) => record,
         Ok(None) => return legacy::remove(Ruleset::open(node).backend(), id, &[]),

@@ -83,6 +83,8 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
     });
     set_link(&mut rtnl, &tune.id.slot, &changed)?;
     if changed.mac.is_some() {
+        let (new, earlier) = (record.clone(), old.clone());
+        undo.push("rules", move || follow_mac(node, &new, &earlier).map_err(|e| e.to_string()));
         follow_mac(node, &old, &record)?;
     }
     node.step("commit the settings")?;
@@ -97,7 +99,7 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
 /// Puts the interface back as it was, if it is still there. Sysctls stay, as the reference's do.
 pub fn revert(node: &Node, id: &AttachmentId, netns: Option<&Path>) -> Result<()> {
     let name = id.record_name();
-    let _lock = node.locks().acquire(&name)?;
+    let _lock = node.lock_to_free(&name);
     let Ok(Some(mut record)) = node.attachments().read(&name) else {
         return Ok(());
     };

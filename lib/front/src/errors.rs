@@ -59,6 +59,7 @@ fn code_of(error: &Engine) -> u32 {
         Engine::PortTaken { .. } => code::PORT_TAKEN,
         Engine::Differs { .. } => code::DIFFERS,
         Engine::Unknown { .. } => Cni::UNKNOWN_CONTAINER,
+        Engine::NoBootId => Cni::IO,
         Engine::Address { .. } => code::ADDRESS,
         Engine::Incomplete { .. } => code::INCOMPLETE,
         _ => Cni::INTERNAL,
