@@ -75,13 +75,18 @@ pub(crate) enum Command {
     /// Forget what has ended
     Rm(run::args::RmArgs),
     /// Remove what belongs to nothing that still runs
+    #[command(after_long_help = "Examples:\n  cleat gc --dry-run\n  cleat gc")]
     Gc(gc::GcArgs),
     /// Say what is wrong with this host, and what to do about it
     #[command(after_long_help = "Exits with 1 if something is wrong.")]
     Doctor,
     /// Remove everything that cleat made on this host
+    #[command(after_long_help = "Examples:\n  cleat uninstall\n  cleat uninstall --force")]
     Uninstall(uninstall::UninstallArgs),
     /// Print shell completions
+    #[command(
+        after_long_help = "Examples:\n  source <(cleat completions bash)\n  cleat completions fish > ~/.config/fish/completions/cleat.fish"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

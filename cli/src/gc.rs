@@ -1,11 +1,14 @@
 //! `cleat gc`: removes what belongs to nothing that still runs: containers that ended with their
 //! supervisor, attachments whose container is proven to be gone or whose making was interrupted,
-//! leases of an earlier boot. What is not proven is left, and told by `cleat doctor`.
+//! leases of an earlier boot. What is not proven is left, and told by `cleat doctor`. A ruleset that
+//! somebody flushed is made again from what is stored.
 
 use clap::Args;
 use cleat_engine::inventory::{self, Standing};
 use cleat_engine::kernel::{Namespace, Rtnl};
 use cleat_engine::lease::open_pool;
+use cleat_engine::nft::Backend;
+use cleat_engine::ruleset::{INET, Ruleset};
 use cleat_engine::{AttachmentId, collect};
 use serde::Serialize;
 
@@ -25,7 +28,7 @@ pub(crate) struct GcArgs {
 /// Something that belongs to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Leaked {
-    /// `container`, `attachment`, `address`, `namespace` or `files`.
+    /// `container`, `attachment`, `address`, `namespace`, `files` or `ruleset`.
     pub(crate) kind: &'static str,
     pub(crate) name: String,
     pub(crate) why: &'static str,
@@ -52,6 +55,7 @@ pub(crate) fn sweep(context: &Context, dry: bool) -> Result<(Vec<Leaked>, Vec<Er
     sweep.attachments()?;
     sweep.addresses()?;
     sweep.files()?;
+    sweep.ruleset()?;
     Ok((sweep.found, sweep.errors))
 }
 
@@ -124,6 +128,19 @@ impl Sweep<'_> {
             }
             if !self.dry {
                 self.errors.extend(pool.collect(&|_| true).err().map(Error::from));
+            }
+        }
+        Ok(())
+    }
+
+    fn ruleset(&mut self) -> Result<()> {
+        let node = &self.context.node;
+        let mut ruleset = Ruleset::open(node);
+        let needed = inventory::attachments(node)?.iter().any(|found| found.boot == node.boot_id());
+        if needed && !ruleset.backend().table_exists(INET)? {
+            self.note("ruleset", "inet cleat", "somebody flushed it; it is made again");
+            if !self.dry {
+                self.errors.extend(ruleset.rebuild(None).err().map(Error::from));
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::output::{self, Format, print_table};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List held addresses
+    #[command(after_long_help = "Examples:\n  cleat ip ls\n  cleat ip ls web")]
     #[command(visible_alias = "list")]
     Ls {
         /// Of this network only
@@ -36,6 +37,7 @@ pub(crate) enum Verb {
         address: Option<IpAddr>,
     },
     /// Release reserved addresses
+    #[command(after_long_help = "Examples:\n  cleat ip release web 10.89.0.9")]
     Release {
         /// Also those of attachments, which go on using them
         #[arg(short, long)]

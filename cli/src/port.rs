@@ -13,6 +13,7 @@ use crate::output::{self, Format, print_table};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List published ports
+    #[command(after_long_help = "Examples:\n  cleat port ls\n  cleat --format json port ls site")]
     #[command(visible_alias = "list")]
     Ls {
         /// Of this container only: a name or an id

@@ -1,6 +1,6 @@
 //! Other people's firewalls that drop containers' traffic.
 
-use cleat_engine::nft::{Backend, ChainInfo, Family, Netlink};
+use cleat_engine::nft::{Backend, ChainBase, ChainInfo, Family, Hook, Netlink};
 use cleat_engine::ruleset::{INET, MARK, foreign};
 
 use super::Finding;
@@ -21,6 +21,7 @@ pub(super) fn look(_: &Context, findings: &mut Vec<Finding>) -> Result<()> {
         ));
     }
     iptables(&mut backend, findings)?;
+    input(&mut backend, findings)?;
     firewalld(&mut backend, findings)?;
     legacy(findings);
     Ok(())
@@ -52,6 +53,28 @@ fn iptables(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
                 format!("{program} -I FORWARD -m mark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"),
             )
         });
+    }
+    Ok(())
+}
+
+/// What drops containers' packets to the host itself: to its services, the gateway's ping.
+fn input(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
+    for (number, table) in backend.tables()? {
+        let families = [Family::Ip, Family::Ip6, Family::Inet];
+        let Some(family) = families.into_iter().find(|f| f.number() == number) else { continue };
+        for chain in backend.chains(family, &table)? {
+            let drops = |base: &ChainBase| base.drop && base.hook == Some(Hook::Input);
+            if chain.base.as_ref().is_some_and(drops) {
+                let name = format!("{} {table} {}", family.name(), chain.name);
+                let text = "drops what containers send to the host itself, unless a rule of its \
+                            own accepts it";
+                let remedy = format!(
+                    "if they are to reach it: nft insert rule {name} iifname \"cl*\" accept"
+                );
+                let subject = format!("nftables chain {name}");
+                findings.push(Finding::note(subject, text).with_remedy(remedy));
+            }
+        }
     }
     Ok(())
 }

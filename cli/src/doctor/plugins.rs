@@ -1,8 +1,8 @@
-//! Whether the plugins that the networks name are there.
+//! Whether the plugins that the networks name are there, and would attach a container.
 
 use std::collections::BTreeMap;
 
-use cleat_cni::find;
+use cleat_cni::{RuntimeError, find};
 use serde_json::Value;
 
 use super::Finding;
@@ -25,6 +25,18 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Result<()>
                     names.push(&network.name);
                 }
             }
+        }
+    }
+    for network in &known.networks {
+        let Some(list) = &network.list else { continue };
+        match context.runtime.status_list(list) {
+            // Told below, by plugin.
+            Ok(()) | Err(RuntimeError::NotFound { .. }) => {}
+            Err(error) => findings.push(Finding::problem(
+                format!("network {}", network.name),
+                format!("no container can be attached: {error}"),
+                "mend what it names; containers that run are not affected",
+            )),
         }
     }
     let missing = users.iter().filter(|(kind, _)| find(kind, &context.runtime.path).is_err());

@@ -10,18 +10,32 @@ pub(crate) enum Verb {
     /// Make a network
     Create(CreateArgs),
     /// List networks
+    #[command(
+        after_long_help = "Examples:\n  cleat network ls\n  cleat --format json network ls --label tier=front"
+    )]
     #[command(visible_alias = "list")]
     Ls(LsArgs),
     /// Show all there is to know of networks
+    #[command(
+        after_long_help = "Examples:\n  cleat network inspect web\n  cleat --format json network inspect web back"
+    )]
     Inspect(InspectArgs),
     /// Remove networks
+    #[command(
+        after_long_help = "Examples:\n  cleat network rm web back\n  cleat network rm --force theirs"
+    )]
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
     /// Remove the networks made by cleat that nothing uses
+    #[command(
+        after_long_help = "Examples:\n  cleat network prune --dry-run\n  cleat network prune --label tier=front"
+    )]
     Prune(PruneArgs),
     /// Attach a running container to one more network
+    #[command(after_long_help = CONNECT)]
     Connect(ConnectArgs),
     /// Detach a running container from a network
+    #[command(after_long_help = "Examples:\n  cleat network disconnect back site")]
     Disconnect(DisconnectArgs),
 }
 
@@ -43,6 +57,13 @@ pub(crate) enum IpamName {
     /// No addresses: a link-layer network
     None,
 }
+
+const CONNECT: &str = "\
+Examples:
+  cleat network connect back site
+  cleat network connect back:ip=10.89.1.9,alias=db,ifname=inner site
+
+A network that is connected later does not take the default route from one that has it.";
 
 const CREATE: &str = "\
 Examples:

@@ -70,6 +70,7 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  cleat ps\n  cleat ps --all\n  cleat --format json ps")]
 pub(crate) struct PsArgs {
     /// Those that have ended, too
     #[arg(short, long)]
@@ -96,6 +97,7 @@ pub(crate) struct ExecArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  cleat stop site\n  cleat stop --time 0 one two")]
 pub(crate) struct StopArgs {
     /// Seconds to wait before it is killed
     #[arg(short, long, default_value_t = 10)]
@@ -106,6 +108,7 @@ pub(crate) struct StopArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  cleat rm site\n  cleat rm --force one two")]
 pub(crate) struct RmArgs {
     /// Also running ones; absence is success
     #[arg(short, long)]

@@ -40,6 +40,12 @@ pub(crate) fn stop(context: &Context, container: &Container, patience: Duration)
             spawn::wait_gone(process.pid, CLEANING)?;
         }
     }
+    if container.process.is_none()
+        && let Some(starting) = container.supervisor.filter(|process| process.is_alive())
+    {
+        // It hands this on as soon as there is somebody to hand it to.
+        spawn::signal(starting.pid, TERM)?;
+    }
     if let Some(supervisor) = container.supervisor.filter(|process| process.is_alive())
         && spawn::wait_gone(supervisor.pid, CLEANING)?
     {
