@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cleat_ipam::{Directory, Owner};
 
 use crate::Node;
-use crate::detach::{note, take_back};
+use crate::detach::{note, remove_record, take_back};
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::record::AttachmentRecord;
@@ -60,7 +60,7 @@ fn free(
     if node.is_this_boot(&record.boot) {
         take_back(node, &record, None, &mut own);
     } else {
-        note(&mut own, node.attachments().remove(name).map(drop).map_err(Error::from));
+        remove_record(node, name);
     }
     if let Some((leases, owner)) = leases(node, &record) {
         note(&mut own, leases.release(&owner).map(drop).map_err(Error::from));

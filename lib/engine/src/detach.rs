@@ -53,7 +53,7 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
             // What the lost record stood for is whatever the others do not account for.
             note(&mut errors, Ruleset::open(node).rebuild(None));
         }
-        note(&mut errors, node.attachments().remove(&name).map(drop).map_err(Error::from));
+        remove_record(node, &name);
     }
     note(&mut errors, lessor.release());
     if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: asked.id.clone(), errors }) }
@@ -88,8 +88,15 @@ pub(crate) fn take_back(
         }
     }
     if errors.is_empty() {
-        let name = record.id.record_name();
-        note(errors, node.attachments().remove(&name).map(drop).map_err(Error::from));
+        remove_record(node, &record.id.record_name());
+    }
+}
+
+/// Where the disk takes no change, a note of what is no more stays: the next attach or detach of
+/// the same name takes it back once more.
+pub(crate) fn remove_record(node: &Node, name: &str) {
+    if let Err(error) = node.attachments().remove(name) {
+        node.warn(&error.to_string());
     }
 }
 
