@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cleat_tests::{Lab, Outcome, Snapshot, Transport};
+use cleat_tests::{Lab, Outcome, Programs, Snapshot, Transport};
 use serde_json::{Value, json};
 
 /// The command on a node. What still runs at the end of a test is ended.
@@ -351,6 +351,179 @@ fn containers_reach_each_other_and_published_ports_are_reached() {
 }
 
 #[test]
+fn ports_are_published_over_udp_and_ipv6() {
+    let cleat = Cleat::new();
+    cleat.ok("network create --ipv6 web");
+    let sockets = "exec socat UDP-RECVFROM:53,fork 'SYSTEM:printf 192.0.2.7' & \
+                   exec socat TCP6-LISTEN:80,fork,ipv6only=1 'SYSTEM:printf 2001\\:db8\\:\\:7'";
+    let mut args: Vec<&str> =
+        "run -d --name c --network web -p 8053:53/udp -p 8080:80 sh -c".split(' ').collect();
+    args.push(sockets);
+    let outcome = cleat.outcome(cleat.command(&args));
+    assert!(outcome.succeeded(), "{outcome:?}");
+    wait_for("the servers", || {
+        let found = cleat.run("exec c ss -Hlntu").stdout;
+        found.contains(":53") && found.contains(":80")
+    });
+    let lan = &cleat.lab.lan;
+    let udp = lan.ask(Transport::Udp, &format!("{}:8053", Lab::HOST[0])).unwrap();
+    assert_eq!(udp.to_string(), "192.0.2.7");
+    let tcp = lan.ask(Transport::Tcp, &format!("[{}]:8080", Lab::HOST[1])).unwrap();
+    assert_eq!(tcp.to_string(), "2001:db8::7");
+    let host = cleat.lab.host.ask(Transport::Udp, "127.0.0.1:8053").unwrap();
+    assert_eq!(host.to_string(), "192.0.2.7");
+    assert_eq!(cleat.json("port ls").as_array().unwrap().len(), 4);
+    cleat.ok("rm -f c");
+}
+
+#[test]
+fn a_listener_of_the_host_keeps_its_port() {
+    let cleat = Cleat::new();
+    cleat.ok("network create web");
+    let serving = cleat.lab.host.serve(8080);
+    let error = cleat.error(125, "run --network web -p 8080:80 true");
+    assert!(error.contains("8080/tcp") && error.contains("in use"), "{error}");
+    cleat.ok("run -d --name c --network web -p 8080-8082:80 sleep 60");
+    assert_eq!(cleat.json("port ls")[0]["hostPort"], 8081);
+    drop(serving);
+}
+
+#[test]
+fn a_detached_start_that_fails_leaves_nothing_and_says_why() {
+    let cleat = Cleat::new();
+    cleat.ok("network create --subnet 10.5.0.0/30 web");
+    cleat.ok("run --rm --network web true");
+    let used = cleat.lab.snapshot();
+    cleat.ok("network create other");
+    let with_other = cleat.lab.snapshot();
+    cleat.ok("ip allocate web");
+    let error = cleat.error(125, "run -d --name c --network other --network web sleep 60");
+    assert!(error.contains("10.5.0"), "{error}");
+    assert_eq!(cleat.ok("ps -a -q"), "");
+    assert_eq!(cleat.json("ip ls other"), json!([]));
+    cleat.ok("ip release web 10.5.0.2");
+    let left = with_other.added(&cleat.lab.snapshot());
+    assert!(!left.contains("veth") && !left.contains("netns"), "{left}");
+    cleat.ok("network rm other");
+    let left = used.added(&cleat.lab.snapshot());
+    assert!(!left.contains("link ") && !left.contains("nft "), "{left}");
+}
+
+#[test]
+fn containers_start_and_stop_at_once() {
+    let cleat = Cleat::new();
+    cleat.ok("network create web");
+    let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            let cleat = &cleat;
+            scope.spawn(move || {
+                cleat.ok(&format!("run -d --name {name} --network web -p 80 -p 53/udp sleep 60"));
+            });
+        }
+    });
+    let ports = cleat.json("port ls");
+    let distinct: BTreeSet<_> = ports
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (&p["protocol"], &p["hostPort"]))
+        .map(|p| format!("{p:?}"))
+        .collect();
+    assert_eq!(distinct.len(), 24);
+    let held = cleat.json("ip ls web");
+    let distinct: BTreeSet<_> =
+        held.as_array().unwrap().iter().map(|h| h["address"].to_string()).collect();
+    assert_eq!(distinct.len(), 12);
+    cleat.ok(&format!("stop --time 0 {}", names.join(" ")));
+    assert_eq!(cleat.json("ip ls web"), json!([]));
+    cleat.ok(&format!("rm {}", names.join(" ")));
+}
+
+#[test]
+fn plugins_of_others_serve_as_well() {
+    let cleat = Cleat::new();
+    let file = cleat.net_dir().join("10-theirs.conflist");
+    let conflist = json!({
+        "cniVersion": "1.0.0", "name": "theirs", "plugins": [
+            {"type": "bridge", "bridge": "br7", "isGateway": true, "ipam": {
+                "type": "host-local", "dataDir": cleat.lab.folder().join("leases"),
+                "ranges": [[{"subnet": "10.7.0.0/24"}]]}, "capabilities": {"ips": true}},
+        ],
+    });
+    fs::write(&file, conflist.to_string()).unwrap();
+    let folder = Programs::reference().folder().display().to_string();
+    let theirs = format!("--cni-path {folder}");
+    cleat.ok(&format!("{theirs} run -d --name c --network theirs:ip=10.7.0.9 sleep 60"));
+    cleat.ok("exec c ping -c 1 -W 1 10.7.0.1");
+    let error = cleat.error(1, "network rm --force theirs");
+    assert!(error.contains("in use by c"), "{error}");
+    // Ours take back what theirs made.
+    cleat.ok("rm -f c");
+    assert_eq!(cleat.json("ip ls theirs"), json!([]));
+    cleat.ok("network rm --force theirs");
+    // Their bridge is theirs.
+    cleat.lab.host.ip("link del br7");
+    cleat.lab.host.set_sysctl("net/ipv4/ip_forward", "0");
+}
+
+#[test]
+fn a_flushed_ruleset_is_made_again() {
+    let cleat = Cleat::new();
+    cleat.ok("network create web");
+    cleat.server("c", 80, "--network web -p 8080:80");
+    let reached = || cleat.lab.lan.ask(Transport::Tcp, &format!("{}:8080", Lab::HOST[0])).is_ok();
+    assert!(reached());
+    let whole = cleat.lab.host.nft_json();
+    cleat.lab.host.sh("nft flush ruleset");
+    assert!(!reached());
+    let doctor = cleat.run("doctor");
+    assert!(doctor.code == Some(1) && doctor.stdout.contains("flushed"), "{doctor:?}");
+    cleat.ok("gc");
+    assert!(reached());
+    let count = |ruleset: &Value| ruleset.as_array().unwrap().len();
+    assert_eq!(count(&cleat.lab.host.nft_json()), count(&whole));
+}
+
+#[test]
+fn doctor_names_who_drops_and_what_to_do() {
+    let cleat = Cleat::new();
+    cleat.ok("network create web");
+    cleat.lab.host.nft(
+        "table inet strict {
+            chain i { type filter hook input priority 0; policy drop; ct state established accept; }
+            chain f { type filter hook forward priority 0; policy drop; }
+        }",
+    );
+    let findings = cleat.run("--format json doctor");
+    assert_eq!(findings.code, Some(1));
+    let findings = findings.json();
+    let about = |part: &str| {
+        let all = findings.as_array().unwrap();
+        let found = all.iter().find(|f| f["subject"].as_str().unwrap().contains(part));
+        found.unwrap_or_else(|| panic!("{part}: {findings}")).clone()
+    };
+    let forward = about("inet strict f");
+    assert_eq!(forward["level"], "problem");
+    let remedy = forward["remedy"].as_str().unwrap();
+    assert!(remedy.contains("nft insert rule inet strict f "), "{remedy}");
+    // What it says helps.
+    cleat.lab.host.sh(remedy);
+    cleat.ok(&format!("run --rm --network web ping -c 1 -W 1 {}", Lab::LAN[0]));
+    assert_eq!(about("inet strict i")["level"], "note");
+    assert_eq!(about("plugins")["level"], "ok");
+    cleat.lab.host.sh("nft delete table inet strict");
+    // A plugin that is missing, and a pool that is full.
+    cleat.ok("network create --subnet 10.5.0.0/30 tiny");
+    cleat.ok("ip allocate tiny");
+    let doctor = cleat.run("doctor");
+    assert!(doctor.code == Some(1) && doctor.stdout.contains("network tiny"), "{doctor:?}");
+    let empty = cleat.lab.folder().display().to_string();
+    let doctor = cleat.run(&format!("--cni-path {empty} doctor"));
+    assert!(doctor.stdout.contains("PROBLEM  plugin bridge"), "{doctor:?}");
+}
+
+#[test]
 fn networks_come_and_go_while_a_container_runs() {
     let cleat = Cleat::new();
     cleat.ok("network create web");
@@ -392,7 +565,8 @@ fn a_killed_supervisor_leaves_nothing_that_gc_does_not_find() {
     for who in ["supervisor", "process"] {
         let pid = record[who]["pid"].to_string();
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-        let gone = || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.contains(") Z "));
+        let gone =
+            || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.contains(") Z "));
         wait_for(who, gone);
     }
     assert_eq!(cleat.json("ps")[0]["status"], "abandoned");
@@ -424,7 +598,8 @@ fn reserved_addresses_are_held_through_boots_until_released() {
     later.env("CLEAT_BOOT_ID", "another");
     assert!(cleat.outcome(later).succeeded());
     let held = cleat.json("ip ls web");
-    let first = json!({"network": "web", "address": "10.5.0.2", "kind": "reservation", "owner": "printer"});
+    let first =
+        json!({"network": "web", "address": "10.5.0.2", "kind": "reservation", "owner": "printer"});
     assert_eq!(held[0], first);
     assert_eq!(held.as_array().unwrap().len(), 2);
     let error = cleat.error(1, "network rm web");

@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, asked: RunArgs) -> Result<ExitCode> {
     if !detach {
         return supervise::foreground(context, container);
     }
-    match start_supervisor(&container.id) {
+    match start_supervisor(context, &container.id) {
         Ok(()) => {
             match context.format {
                 Format::Table => output::line(&container.id),
@@ -149,11 +149,14 @@ pub(super) struct Report {
 }
 
 /// Starts this program again, to stay behind. Returns when the container's program runs.
-fn start_supervisor(id: &str) -> Result<()> {
+fn start_supervisor(context: &Context, id: &str) -> Result<()> {
     let own = std::path::Path::new("/proc/self/exe");
     let fail = crate::context::file_error("run", own);
     #[allow(clippy::disallowed_methods, reason = "a supervisor outlives the command")]
     let mut command = Command::new(own);
+    // Folders that were split from a path have no colon in them.
+    let folders = std::env::join_paths(&context.runtime.path).unwrap_or_default();
+    command.arg("--cni-path").arg(folders);
     command.args(["supervise", id]).stdin(Stdio::null()).stdout(Stdio::piped());
     // Warnings of the start reach the user; later ones have no reader.
     let mut child = command.spawn().map_err(fail)?;
