@@ -190,6 +190,9 @@ fn is_own(kind: &str, request: &Request) -> bool {
         return true;
     };
     let own = std::env::current_exe().ok();
+    if own.as_deref().and_then(Path::parent) == found.parent() {
+        return true;
+    }
     let folder = |path: &Path| path.parent().and_then(|p| std::fs::canonicalize(p).ok());
     own.as_deref().and_then(folder).is_some_and(|own| folder(&found) == Some(own))
 }
