@@ -202,7 +202,7 @@ mod tests {
             };
             Some(OsString::from(value))
         };
-        let request = Request::parse(&SpecVersion::ALL, &env, config.to_string().as_bytes())?;
+        let request = Request::parse(SpecVersion::ALL, &env, config.to_string().as_bytes())?;
         network(&request)
     }
 
