@@ -64,11 +64,9 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     record.leases = lessor.borrow().leases();
     record.plan = Some(store_plan(node, plan)?);
 
-    node.step("note the attachment")?;
     undo.push("record", || node.attachments().remove(&name).map(drop).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
-    node.step("lease")?;
     undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
     let grants = with_default_routes(plan, lessor.borrow_mut().lease()?);
     record.addresses.clone_from(&grants.addresses);
@@ -92,7 +90,6 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
         )?,
     };
 
-    node.step("commit")?;
     if let Some(link) = &mut record.link {
         link.phase = Phase::Ready;
     }
@@ -121,7 +118,6 @@ impl<'a> Making<'_, 'a> {
         let bridge = bridge::ensure(node, rtnl, (&plan.network, driver), grants, undo)?;
         let mac = container_mac(plan, grants);
 
-        node.step("make the veth pair")?;
         let host = veth::create(rtnl, (plan, driver), (self.netns, &bridge), (grants, mac))?;
         let taken = (host.clone(), bridge.link.index, grants.clone());
         let neighbours = plan.network.permanent_neighbours;
@@ -136,7 +132,6 @@ impl<'a> Making<'_, 'a> {
             link.mac = Some(mac);
         }
 
-        node.step("configure the container")?;
         let wanted = Wanted {
             ifname: &plan.id.slot,
             grants,
@@ -147,10 +142,8 @@ impl<'a> Making<'_, 'a> {
         let configured = container::configure(node, self.netns, &wanted)?;
         note_netns(record, &configured);
 
-        node.step("add to the ruleset")?;
         self.add_rules(&bridge, record, undo)?;
 
-        node.step("wait for the link")?;
         let near = rtnl.link(&host)?.ok_or_else(|| gone(&host))?;
         if let Some(link) = &mut record.link {
             link.host_index = Some(near.index);

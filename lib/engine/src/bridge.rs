@@ -120,14 +120,12 @@ fn complete<'a>(
     let missing = conflicts(rtnl, plan, existing.as_ref(), wanted)?;
     let created = existing.is_none();
     if created {
-        node.step("create the bridge")?;
         undo.push("bridge", || remove_if_empty(&plan.bridge));
         create(node, rtnl, network, plan)?;
     }
     let link = rtnl
         .link(&plan.bridge)?
         .ok_or_else(|| Error::NoLink { role: "bridge", name: plan.bridge.clone() })?;
-    node.step("configure the bridge")?;
     let mut changes = vec![Change::Link(LinkChange {
         name: &plan.bridge,
         index: link.index,

@@ -46,7 +46,6 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
     if wanted.down {
         return Ok(done);
     }
-    node.step("address the container")?;
     let mut changes: Vec<Change<'_>> = Vec::new();
     for grant in &wanted.grants.addresses {
         changes.push(Change::AddAddress { link: link.index, address: grant.address, nodad: false });

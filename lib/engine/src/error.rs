@@ -79,12 +79,6 @@ pub enum Error {
          from what an earlier boot left; mount /proc"
     )]
     NoBootId,
-    /// A step was made to fail, to try the undoing of those before it.
-    #[error("step {step} was made to fail")]
-    Injected {
-        /// The step.
-        step: &'static str,
-    },
     /// The bridge can take no more ports.
     #[error(
         "bridge {bridge} is full: it has {used} ports and the kernel allows 1023; use a second network"

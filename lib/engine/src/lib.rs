@@ -35,7 +35,7 @@ pub use collect::collect;
 pub use detach::{Detach, detach};
 pub use error::{Error, Result};
 pub use identity::AttachmentId;
-pub use node::{Dirs, Fault, Node};
+pub use node::{Dirs, Node};
 pub use status::status;
 pub use uninstall::uninstall;
 

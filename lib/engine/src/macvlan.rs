@@ -55,7 +55,6 @@ pub(crate) fn attach<'a>(
     // The mode in which the container has the master's own address.
     let mac = (driver.mode != MacvlanMode::Passthru || plan.mac.is_some()).then_some(mac);
 
-    node.step("make the macvlan")?;
     let ifname = plan.id.slot.as_str();
     undo.push("link", || remove_named(netns, ifname).map_err(|e| e.to_string()));
     let change = Change::Macvlan(Macvlan {
@@ -74,7 +73,6 @@ pub(crate) fn attach<'a>(
         link.mac = mac;
     }
 
-    node.step("configure the container")?;
     let wanted = Wanted { ifname, grants, dad: false, down: false, announce: true };
     let configured = container::configure(node, netns, &wanted)?;
     note_netns(record, &configured);
@@ -83,7 +81,6 @@ pub(crate) fn attach<'a>(
         .ok_or_else(|| Error::NoLink { role: "interface", name: ifname.to_owned() })?;
     inside.wait_up(link.index, CARRIER)?;
     if driver.host_access && !driver.master_in_container {
-        node.step("give the host access")?;
         let name = host_link(&master.name);
         let addresses: Vec<IpAddr> = grants.addresses.iter().map(|g| g.address.addr()).collect();
         if let Some(part) = &mut record.link {

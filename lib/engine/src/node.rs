@@ -1,7 +1,7 @@
 //! This node as the engine sees it: where its state lies, which boot this is, where warnings
 //! go. Made once by a front; opens nothing that is not needed.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use cleat_records::{Durability, Lock, Locks, Store};
@@ -39,33 +39,9 @@ impl Dirs {
     }
 }
 
-/// What is to go wrong at which step, to try what a failure or a crash leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The step fails.
-    Fail(u32),
-    /// The process is killed.
-    Kill(u32),
-}
-
-impl Fault {
-    /// `fail:3` or `kill:3`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (verb, step) = text.split_once(':')?;
-        let step = step.parse().ok()?;
-        match verb {
-            "fail" => Some(Self::Fail(step)),
-            "kill" => Some(Self::Kill(step)),
-            _ => None,
-        }
-    }
-}
-
 /// This node.
 pub struct Node {
     dirs: Dirs,
-    fault: Option<Fault>,
-    steps: Cell<u32>,
     boot_id: OnceCell<String>,
     warn: Box<dyn Fn(&str)>,
 }
@@ -73,29 +49,7 @@ pub struct Node {
 impl Node {
     /// A node with its state in `dirs`; `warn` hears of what is wrong but not fatal.
     pub fn new(dirs: Dirs, warn: impl Fn(&str) + 'static) -> Self {
-        let (fault, steps) = (None, Cell::new(0));
-        Self { dirs, fault, steps, boot_id: OnceCell::new(), warn: Box::new(warn) }
-    }
-
-    /// The same node, with a fault to come.
-    #[must_use]
-    pub fn with_fault(mut self, fault: Option<Fault>) -> Self {
-        self.fault = fault;
-        self
-    }
-
-    /// A step begins: the place where an announced fault comes in.
-    pub(crate) fn step(&self, step: &'static str) -> Result<()> {
-        let now = self.steps.get() + 1;
-        self.steps.set(now);
-        match self.fault {
-            Some(Fault::Fail(at)) if at == now => Err(Error::Injected { step }),
-            Some(Fault::Kill(at)) if at == now => {
-                cleat_kernel::process::kill_self();
-                Err(Error::Injected { step })
-            }
-            _ => Ok(()),
-        }
+        Self { dirs, boot_id: OnceCell::new(), warn: Box::new(warn) }
     }
 
     /// The folders.

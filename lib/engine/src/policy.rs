@@ -41,7 +41,6 @@ pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
     if Rtnl::open()?.link(&policy.link)?.is_none() {
         return Err(Error::NoLink { role: "link", name: policy.link.clone() });
     }
-    node.step("set the policy")?;
     let mut ruleset = Ruleset::open(node);
     let stored = ruleset.stored_link(&policy.link)?;
     let mut rules = stored.unwrap_or_else(|| LinkRules::open(&policy.link));
@@ -51,7 +50,6 @@ pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
     }
     ruleset.set_link(&rules)?;
     isolate(policy)?;
-    node.step("commit the policy")?;
     record.policy = Some(PolicyPart {
         phase: Phase::Ready,
         link: policy.link.clone(),

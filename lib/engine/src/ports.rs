@@ -55,11 +55,9 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
         masquerade_all: asked.masquerade_all,
     });
     let mut undo = Undo::new(node.warner());
-    node.step("note the ports")?;
     undo.push("record", || restore(node, &before).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
-    node.step("publish the ports")?;
     let mut ruleset = Ruleset::open(node);
     let elements =
         record.ports.as_ref().map(|p| ruleset::of_ports(&record.id, p)).unwrap_or_default();
@@ -84,7 +82,6 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     wildcard_conflicts(&mut ruleset, asked)?;
     reach_from_localhost(node, asked, &via)?;
     reach_itself(&mut rtnl, asked)?;
-    node.step("commit the ports")?;
     if let Some(part) = &mut record.ports {
         part.phase = Phase::Ready;
     }

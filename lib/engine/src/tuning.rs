@@ -60,12 +60,10 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
         mac: tune.link.mac,
     });
     let mut undo = Undo::new(node.warner());
-    node.step("note the settings")?;
     let earlier = old.clone();
     undo.push("record", move || store(node, &earlier).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
-    node.step("set the sysctls")?;
     let mut previous: Vec<(String, String)> = Vec::new();
     let outcome = netns.run(|| set_all(&paths, &mut previous))?;
     let home = &netns;
@@ -74,7 +72,6 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
         back.and_then(|result| result).map_err(|e| e.to_string())
     });
     outcome?;
-    node.step("set the interface")?;
     let restore = changed_from(&before, &tune.link);
     let slot = tune.id.slot.clone();
     undo.push("interface", move || {
@@ -87,7 +84,6 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
         undo.push("rules", move || follow_mac(node, &new, &earlier).map_err(|e| e.to_string()));
         follow_mac(node, &old, &record)?;
     }
-    node.step("commit the settings")?;
     if let Some(part) = &mut record.tuning {
         part.phase = Phase::Ready;
     }

@@ -10,7 +10,7 @@ mod host_local;
 mod static_addresses;
 
 use cleat_cni::{Error, Request};
-use cleat_engine::{AttachmentId, Dirs, Fault, Node};
+use cleat_engine::{AttachmentId, Dirs, Node};
 
 pub use addressing::{Addressing, collect_pool};
 pub use config::{RequestedMac, parse_mac, requested_mac, runtime_value, settings_value};
@@ -22,9 +22,8 @@ pub use static_addresses::StaticAddresses;
 /// This node, as the environment describes it. Warnings go to standard error.
 #[allow(clippy::print_stderr, reason = "warnings for the runtime's log")]
 pub fn node() -> Node {
-    let fault = std::env::var("CLEAT_FAULT").ok().and_then(|text| Fault::parse(&text));
     let warn = |text: &str| eprintln!("cleat: {text}");
-    Node::new(Dirs::from_env(|name| std::env::var_os(name)), warn).with_fault(fault)
+    Node::new(Dirs::from_env(|name| std::env::var_os(name)), warn)
 }
 
 /// Who the request is about.

@@ -1,12 +1,14 @@
 //! The wire form of a `tuning` configuration, and what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use cleat_cni::{Error, Request};
 use cleat_engine::record::LinkState;
 use cleat_engine::tuning::{Tune, sysctl_path};
 use cleat_front::{RequestedMac, attachment, parse_mac, requested_mac, settings_value, to_cni};
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -26,6 +28,7 @@ pub(crate) fn read(request: &Request) -> Result<Tune, Error> {
     if !request.args.as_str().is_empty() {
         request.args.parse(&["MAC", "IP", "GATEWAY"])?;
     }
+    refuse_duplicates(&request.stdin)?;
     let mut sysctls = wire.sysctl;
     sysctls
         .extend(settings_value::<BTreeMap<String, String>>(request, "sysctl")?.unwrap_or_default());
@@ -55,7 +58,67 @@ pub(crate) fn read(request: &Request) -> Result<Tune, Error> {
     })
 }
 
+/// A setting that is there twice has two meanings. A parsed document has lost the first.
+fn refuse_duplicates(config: &[u8]) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Twice {
+        #[serde(default, rename = "sysctl")]
+        _sysctl: Keys,
+    }
+    match serde_json::from_slice::<Twice>(config) {
+        Err(error) if error.to_string().starts_with(DUPLICATE) => {
+            Err(Error::invalid_config(error.to_string()))
+        }
+        // Whatever else is wrong is told where the field is read.
+        _ => Ok(()),
+    }
+}
+
+const DUPLICATE: &str = "sysctl: duplicate key";
+
+/// The keys of an object, each once.
+#[derive(Default)]
+struct Keys;
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of sysctls")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+            if seen.contains(&key) {
+                return Err(serde::de::Error::custom(format!("{DUPLICATE} {key:?}; name it once")));
+            }
+            seen.insert(key);
+        }
+        Ok(self)
+    }
+}
+
 /// Nothing is to be set.
 pub(crate) fn is_empty(tune: &Tune) -> bool {
     tune.sysctls.is_empty() && tune.link == LinkState::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sysctl_is_named_once() {
+        let twice = br#"{"sysctl": {"net.core.somaxconn": "1", "net.core.somaxconn": "2"}}"#;
+        let error = refuse_duplicates(twice).unwrap_err();
+        assert!(error.msg.contains("net.core.somaxconn"), "{error}");
+        refuse_duplicates(br#"{"sysctl": {"net.a": "1", "net.b": "2"}, "mac": 5}"#).unwrap();
+    }
 }
