@@ -55,7 +55,7 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
         masquerade_all: asked.masquerade_all,
     });
     let mut undo = Undo::new(node.warner());
-    undo.push("record", || restore(node, &before).map_err(|e| e.to_string()));
+    undo.push("record", || before.store(node).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
     let mut ruleset = Ruleset::open(node);
@@ -198,16 +198,6 @@ fn take_back(node: &Node, ruleset: &mut Ruleset<'_>, record: &mut AttachmentReco
     Ok(())
 }
 
-fn restore(node: &Node, record: &AttachmentRecord) -> Result<()> {
-    let name = record.id.record_name();
-    if record.is_empty() {
-        node.attachments().remove(&name)?;
-    } else {
-        node.attachments().replace(&name, record)?;
-    }
-    Ok(())
-}
-
 fn is_ports_set(set: &str) -> bool {
     ["exact", "any", "specific", "snat"].iter().any(|prefix| set.starts_with(prefix))
 }
@@ -310,7 +300,7 @@ fn take_from_the_gone(node: &Node, rtnl: &mut Rtnl, asked: &Publish) -> Result<b
             continue;
         }
         take_back(node, &mut Ruleset::open(node), &mut record)?;
-        restore(node, &record)?;
+        record.store(node)?;
         taken = true;
     }
     Ok(taken)

@@ -9,6 +9,7 @@ use cleat_records::Document;
 use serde::{Deserialize, Serialize};
 
 use crate::Node;
+use crate::error::Result;
 use crate::identity::AttachmentId;
 use crate::plan::Grant;
 
@@ -94,16 +95,21 @@ impl AttachmentRecord {
         }
     }
 
+    /// Stores it, or removes it where no part is left.
+    pub(crate) fn store(&self, node: &Node) -> Result<()> {
+        let name = self.id.record_name();
+        if self.is_empty() {
+            node.attachments().remove(&name)?;
+        } else {
+            node.attachments().replace(&name, self)?;
+        }
+        Ok(())
+    }
+
     /// Stores what is left of it after a part was freed. Freeing needs no disk space: where there
     /// is none, a note of what is no more stays until all of it goes.
     pub(crate) fn store_rest(&self, node: &Node) {
-        let name = self.id.record_name();
-        let outcome = if self.is_empty() {
-            node.attachments().remove(&name).map(drop)
-        } else {
-            node.attachments().replace(&name, self)
-        };
-        if let Err(error) = outcome {
+        if let Err(error) = self.store(node) {
             node.warn(&error.to_string());
         }
     }

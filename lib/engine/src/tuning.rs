@@ -61,7 +61,7 @@ pub fn apply(node: &Node, tune: &Tune) -> Result<()> {
     });
     let mut undo = Undo::new(node.warner());
     let earlier = old.clone();
-    undo.push("record", move || store(node, &earlier).map_err(|e| e.to_string()));
+    undo.push("record", move || earlier.store(node).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
     let mut previous: Vec<(String, String)> = Vec::new();
@@ -250,16 +250,6 @@ fn follow_mac(node: &Node, old: &AttachmentRecord, new: &AttachmentRecord) -> Re
         .map(|g| Change::Neighbour { link: bridge.index, address: g.address.addr(), mac })
         .collect();
     rtnl.apply(&entries).map_err(|refused| refused.error.into())
-}
-
-fn store(node: &Node, record: &AttachmentRecord) -> Result<()> {
-    let name = record.id.record_name();
-    if record.is_empty() {
-        node.attachments().remove(&name)?;
-    } else {
-        node.attachments().replace(&name, record)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

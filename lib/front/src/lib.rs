@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod errors;
 mod host_local;
+pub mod interface;
 mod static_addresses;
 
 use cleat_cni::{Error, Request};

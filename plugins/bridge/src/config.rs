@@ -44,14 +44,13 @@ struct Trunk {
     max_id: Option<u16>,
 }
 
-/// The plan of the request's attachment, and whether the bridge is its gateway.
-pub(crate) fn plan(request: &Request) -> Result<(AttachmentPlan, bool), Error> {
+/// The plan of the request's attachment.
+pub(crate) fn plan(request: &Request) -> Result<AttachmentPlan, Error> {
     let network = network(request)?;
     let netns = request.netns.clone().unwrap_or_default();
     let order = [RequestedMac::Capability, RequestedMac::Args, RequestedMac::Environment];
     let mac = requested_mac(request, &order)?;
-    let gateway = matches!(&network.driver, Driver::Bridge(bridge) if bridge.gateway);
-    Ok((AttachmentPlan { id: attachment(request), network, netns, mac }, gateway))
+    Ok(AttachmentPlan { id: attachment(request), network, netns, mac })
 }
 
 /// The network that the configuration describes.

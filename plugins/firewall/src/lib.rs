@@ -3,10 +3,9 @@
 //! the container's interface.
 
 use cleat_cni::{CniResult, Error, Plugin, Request, SpecVersion};
-use cleat_engine::AttachmentId;
 use cleat_engine::policy::{self, Policy};
 use cleat_engine::record::Ingress;
-use cleat_front::{attachment, node, own_addresses, previous, to_cni};
+use cleat_front::{attachment, interface, node, own_addresses, previous, to_cni};
 use serde::Deserialize;
 
 const ADMIN_CHAIN: &str = "CNI-ADMIN";
@@ -57,9 +56,7 @@ impl Plugin for Firewall {
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let keep = |id: &AttachmentId| cleat_front::is_valid(request, id);
-        let node = node();
-        cleat_engine::collect(&node, Some(&request.config.name), &keep).map(drop).map_err(to_cni)
+        interface::collect(request)
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {

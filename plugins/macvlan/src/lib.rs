@@ -3,13 +3,9 @@
 
 use cleat_cni::{CniResult, Error, Plugin, Request};
 use cleat_engine::plan::{
-    AntiSpoof, AttachmentPlan, Driver, Inbound, Lessor, MacvlanMode, MacvlanPlan, NetworkPlan,
+    AntiSpoof, AttachmentPlan, Driver, Inbound, MacvlanMode, MacvlanPlan, NetworkPlan,
 };
-use cleat_engine::{AttachmentId, Detach};
-use cleat_front::{
-    Addressing, RequestedMac, attached_result, attachment, node, parse_mac, remembered,
-    requested_mac, to_cni,
-};
+use cleat_front::{RequestedMac, attachment, interface, parse_mac, requested_mac};
 use serde::Deserialize;
 
 /// The plugin.
@@ -33,46 +29,23 @@ impl Plugin for Macvlan {
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, Error> {
-        let node = node();
-        let plan = plan(request)?;
-        let mut addressing = Addressing::read(&node, request)?;
-        let attached = cleat_engine::attach(&node, &plan, &mut addressing).map_err(to_cni)?;
-        Ok(attached_result(request, &attached, addressing.dns()))
+        interface::add(request, &plan(request)?)
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        let node = node();
-        let mut addressing = Addressing::read_or_none(&node, request);
-        let asked = Detach {
-            id: attachment(request),
-            netns: request.netns.clone(),
-            delete_interface: true,
-            addresses: cleat_front::own_addresses(request),
-            bridge: None,
-        };
-        cleat_engine::detach(&node, &asked, &mut addressing).map_err(to_cni)
+        interface::del(request, None)
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
-        let node = node();
-        cleat_front::previous(request)?;
-        let plan = plan(request)?;
-        Addressing::read(&node, request)?.check().map_err(to_cni)?;
-        cleat_engine::check(&node, &plan, &remembered(request)).map_err(to_cni)
+        interface::check(request, &plan(request)?)
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let node = node();
-        let keep = |id: &AttachmentId| cleat_front::is_valid(request, id);
-        cleat_engine::collect(&node, Some(&request.config.name), &keep).map_err(to_cni)?;
-        Addressing::read(&node, request)?.collect(&node)
+        interface::gc(request)
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let node = node();
-        let network = network(request, &request.config_as()?)?;
-        Addressing::read(&node, request)?.status()?;
-        cleat_engine::status(&network).map_err(|e| Error::not_available(e.to_string()))
+        interface::status(request, &network(request, &request.config_as()?)?)
     }
 }
 

@@ -4,9 +4,8 @@
 mod config;
 
 use cleat_cni::{CniResult, Error, Plugin, Request};
-use cleat_engine::AttachmentId;
 use cleat_engine::ports::{self, Publish};
-use cleat_front::{attachment, node, previous, to_cni};
+use cleat_front::{attachment, interface, node, previous, to_cni};
 
 /// The plugin.
 pub struct Portmap;
@@ -37,9 +36,7 @@ impl Plugin for Portmap {
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let keep = |id: &AttachmentId| cleat_front::is_valid(request, id);
-        let node = node();
-        cleat_engine::collect(&node, Some(&request.config.name), &keep).map(drop).map_err(to_cni)
+        interface::collect(request)
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
