@@ -21,6 +21,9 @@ use crate::record::Ingress;
 pub struct LinkRules {
     /// The link: a bridge, or a host end of somebody else's making.
     pub link: String,
+    /// The kernel has them. A process that was killed before that leaves it unsaid.
+    #[serde(default)]
+    pub settled: bool,
     /// We made it, and may remove it with its last network.
     pub created: bool,
     /// The networks on it.
@@ -50,6 +53,7 @@ impl LinkRules {
     pub fn open(link: &str) -> Self {
         Self {
             link: link.to_owned(),
+            settled: false,
             created: false,
             networks: Vec::new(),
             inbound: Inbound::Open,
@@ -67,7 +71,8 @@ impl LinkRules {
 
     /// Everything that `wanted` asks for is here.
     fn covers(&self, wanted: &Self) -> bool {
-        self.inbound == wanted.inbound
+        self.settled
+            && self.inbound == wanted.inbound
             && (wanted.ingress.is_none() || self.ingress == wanted.ingress)
             && (wanted.mac.is_none() || self.mac == wanted.mac)
             && wanted.networks.iter().all(|n| self.networks.contains(n))
@@ -84,6 +89,7 @@ impl LinkRules {
                 }
             }
         }
+        self.settled = false;
         self.created |= wanted.created;
         self.inbound = wanted.inbound;
         self.ingress = wanted.ingress.or(self.ingress);
@@ -151,7 +157,7 @@ pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> R
     let old = stored(node, &wanted.link)?;
     let new = match &old {
         Some(rules) => rules.clone().merged(wanted),
-        None => wanted.clone(),
+        None => LinkRules { settled: false, ..wanted.clone() },
     };
     node.links().replace(&file(&wanted.link), &new)?;
     let chains = |rules: &LinkRules| rules.admin_chains.clone();
@@ -163,6 +169,16 @@ pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> R
     }
     new.elements().add_to(tx);
     Ok(Enlisted::ByElements)
+}
+
+/// Notes that the kernel has what is stored of a link.
+pub(super) fn settle(node: &Node, link: &str) -> Result<()> {
+    let _lock = node.shared_locks().acquire(&lock_name(link))?;
+    let Some(mut rules) = stored(node, link)?.filter(|rules| !rules.settled) else {
+        return Ok(());
+    };
+    rules.settled = true;
+    Ok(node.links().replace(&file(link), &rules)?)
 }
 
 /// The stored rules of a link.

@@ -75,7 +75,8 @@ impl<'n> Ruleset<'n> {
             }
             Err(error) => return Err(error.into()),
         }
-        if enlisted == Enlisted::ByElements {
+        if let Some(link) = link.filter(|_| enlisted == Enlisted::ByElements) {
+            links::settle(self.node, &link.link)?;
             self.meet_foreign_firewalls();
         }
         Ok(())
@@ -113,7 +114,7 @@ impl<'n> Ruleset<'n> {
     /// Makes everything again from what is stored, in one transaction: what goes through
     /// established connections is not interrupted.
     pub fn rebuild(&mut self, current: Option<&AttachmentRecord>) -> Result<()> {
-        let _lock = self.node.shared_locks().acquire(LOCK)?;
+        let lock = self.node.shared_locks().acquire(LOCK)?;
         let mut links: Vec<LinkRules> = Vec::new();
         for (name, stored) in self.node.links().list()? {
             match stored {
@@ -128,6 +129,7 @@ impl<'n> Ruleset<'n> {
         for (name, stored) in self.node.attachments().list()? {
             match stored {
                 Ok(record) if current.is_some_and(|c| c.id == record.id) => {}
+                Ok(record) if !self.node.is_this_boot(&record.boot) => {}
                 Ok(record) => elements.append(of_attachment(&record)),
                 Err(error) => self.node.warn(&format!("record {name}: {error}")),
             }
@@ -158,6 +160,11 @@ impl<'n> Ruleset<'n> {
             }
             Err(error) => return Err(error.into()),
         }
+        // Two names may share a lock file: never hold two locks.
+        drop(lock);
+        for rules in links.iter().filter(|rules| !rules.settled) {
+            links::settle(self.node, &rules.link)?;
+        }
         if !links.is_empty() {
             self.meet_foreign_firewalls();
         }
@@ -173,10 +180,12 @@ impl<'n> Ruleset<'n> {
             Enlisted::ByElements => {}
         }
         match self.backend.commit(&transaction) {
-            Ok(()) => self.meet_foreign_firewalls(),
-            Err(error) if error.is_not_found() => self.rebuild(None)?,
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => return self.rebuild(None),
             Err(error) => return Err(error.into()),
         }
+        links::settle(self.node, &rules.link)?;
+        self.meet_foreign_firewalls();
         Ok(())
     }
 
