@@ -204,6 +204,8 @@ fn automatic_subnets_keep_clear_of_routes_and_networks() {
     cleat.lab.host.ip("route add 10.89.0.0/23 via 192.0.2.2");
     cleat.ok("network create one");
     cleat.ok("network create two");
+    let outcome = cleat.run("network create --subnet 192.0.2.0/25 three");
+    assert!(outcome.succeeded() && outcome.stderr.contains("192.0.2.0/24"), "{outcome:?}");
     let subnets: Vec<Value> = cleat.json("network inspect one two").as_array().unwrap().clone();
     assert_eq!(subnets[0]["subnets"][0]["subnet"], "10.89.2.0/24");
     assert_eq!(subnets[1]["subnets"][0]["subnet"], "10.89.3.0/24");
@@ -529,7 +531,9 @@ fn networks_come_and_go_while_a_container_runs() {
     cleat.ok("network create web");
     cleat.ok("network create --internal back");
     cleat.ok("network create lan");
-    cleat.ok("run -d --name c --network web --network lan:gw-priority=5 sleep 60");
+    cleat.ok("run -d -e A=b -w /usr --name c --network web --network lan:gw-priority=5 sleep 60");
+    assert_eq!(cleat.ok("exec c printenv A"), "b\n");
+    assert_eq!(cleat.ok("exec c pwd"), "/usr\n");
     // The interfaces are in the order of the command line, the default route by priority.
     let route = cleat.ok("exec c ip route show default");
     let first = route.lines().next().unwrap();
@@ -581,7 +585,7 @@ fn a_killed_supervisor_leaves_nothing_that_gc_does_not_find() {
     cleat.ok("rm c");
     cleat.lab.assert_as_before(&used);
     let doctor = cleat.run("doctor");
-    assert!(doctor.stdout.contains("leaks: none"), "{doctor:?}");
+    assert!(doctor.succeeded() && doctor.stdout.contains("leaks: none"), "{doctor:?}");
 }
 
 #[test]

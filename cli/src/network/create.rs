@@ -9,7 +9,7 @@ use cleat_engine::kernel::Rtnl;
 use cleat_engine::records::{Durability, write_atomic};
 use ipnet::IpNet;
 
-use super::args::{CreateArgs, IpamName};
+use super::args::{CreateArgs, DriverName, IpamName};
 use super::conflist::{self, NewNetwork};
 use super::known::{Known, Note, PREDEFINED, Subnet};
 use super::settings::Settings;
@@ -136,24 +136,36 @@ fn choose_subnets(asked: &CreateArgs, settings: &Settings, known: &Known) -> Res
         return Ok(Vec::new());
     }
     let networks = subnets::of_networks(known);
+    let host = of_host()?;
+    if asked.driver == DriverName::Bridge && !settings.bridge.unmanaged {
+        warn_of_hidden_routes(&asked.subnet, &host);
+    }
     let mut chosen: Vec<IpNet> = asked.subnet.clone();
-    let has = |v6: bool| asked.subnet.iter().any(|s| s.addr().is_ipv6() == v6);
+    let mut used = networks.clone();
+    used.extend(host);
+    used.extend(asked.subnet.iter().map(|s| Used { net: *s, by: String::new() }));
     // With subnets of one family only, the other is not wanted unless asked for.
-    let wants_v4 = settings.ipv4 && !has(false) && asked.subnet.is_empty();
-    let wants_v6 = settings.ipv6 && !has(true);
-    if wants_v4 || wants_v6 {
-        let mut used = networks.clone();
-        used.extend(of_host()?);
-        used.extend(asked.subnet.iter().map(|s| Used { net: *s, by: String::new() }));
-        if wants_v4 {
-            chosen.insert(0, subnets::free_v4(&used)?);
-        }
-        if wants_v6 {
-            chosen.push(subnets::free_v6(host_seed(), &used)?);
-        }
+    if settings.ipv4 && asked.subnet.is_empty() {
+        chosen.insert(0, subnets::free_v4(&used)?);
+    }
+    if settings.ipv6 && !asked.subnet.iter().any(|s| s.addr().is_ipv6()) {
+        chosen.push(subnets::free_v6(host_seed(), &used)?);
     }
     let asked = Asked { subnets: &chosen, gateways: &asked.gateway, ranges: &asked.ip_range };
     subnets::assemble(&asked, &networks)
+}
+
+/// A subnet by hand may be meant to overlap; the bridge's route then hides what was there.
+fn warn_of_hidden_routes(asked: &[IpNet], host: &[Used]) {
+    for subnet in asked {
+        if let Some(hidden) = subnets::overlap(subnet, host) {
+            let net = hidden.net;
+            output::warn(&format!(
+                "subnet {subnet} overlaps {net} of this host; once a container runs, the host \
+                 looks for {subnet} on the bridge"
+            ));
+        }
+    }
 }
 
 /// Routes and addresses of this host, but for default routes.

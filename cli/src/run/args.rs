@@ -83,10 +83,10 @@ pub(crate) struct PsArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  cleat exec site ip addr\n  cleat exec -e A=b site sh")]
 pub(crate) struct ExecArgs {
-    /// Set a variable, or take it out with no `=`
+    /// Set a variable beside those of the container, or take it out with no `=`
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Its working directory [default: this one]
+    /// Its working directory [default: the container's]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,
     /// The container's name or id

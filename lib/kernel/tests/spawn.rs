@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cleat_kernel::Namespace;
 use cleat_kernel::spawn::{Exit, Place, Spawn, began, processes_in, signal, spawn, wait_gone};
@@ -35,13 +36,14 @@ fn a_program_has_its_own_network_names_and_files() {
     assert!(began(child.id()).is_some());
     let joined = shell("hostname; cat /etc/hosts");
     asked.argv = &joined;
-    // The first is past its exec once it is found in the namespace.
-    while processes_in(&namespace).is_empty() {}
+    assert!(processes_in(&namespace).contains(&child.id()));
+    // One writer at a time: they share the file's offset.
+    wait_for_lines(&output, 3);
     asked.place = Place::Beside(child.id());
     assert!(spawn(&asked).unwrap().wait().unwrap().success());
-    while read(&output).lines().count() < 5 {}
+    wait_for_lines(&output, 5);
     signal(child.id(), 15).unwrap();
-    assert!(wait_gone(child.id(), std::time::Duration::from_secs(5)).unwrap());
+    assert!(wait_gone(child.id(), Duration::from_secs(5)).unwrap());
     assert!(!child.wait().unwrap().success());
     assert!(began(child.id()).is_none());
     let mut lines: Vec<String> = read(&output).lines().map(str::to_owned).collect();
@@ -70,6 +72,14 @@ fn a_missing_program_is_an_error_that_names_it() {
 fn exit_codes_are_a_shells() {
     assert_eq!(Exit::Code(3).code(), 3);
     assert_eq!(Exit::Signal(15).code(), 143);
+}
+
+fn wait_for_lines(file: &std::fs::File, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while read(file).lines().count() < count {
+        assert!(Instant::now() < deadline, "not in time: {}", read(file));
+        std::thread::yield_now();
+    }
 }
 
 /// By a path of one's own: the writers share the descriptor's offset.
