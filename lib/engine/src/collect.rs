@@ -43,13 +43,13 @@ fn free(
     freed: &mut Vec<AttachmentId>,
     errors: &mut Vec<Error>,
 ) {
-    // Under its lock it may be gone, or another's by now.
+    // Once its lock is had it may be gone, or an attach that was under way may be done.
     let _lock = match node.locks().acquire(name) {
         Ok(lock) => lock,
         Err(error) => return errors.push(error.into()),
     };
     let record = match node.attachments().read(name) {
-        Ok(Some(mut record)) if record.netns == listed.netns => {
+        Ok(Some(mut record)) if record == listed => {
             record.complete(None, &held(node, &record));
             record
         }
