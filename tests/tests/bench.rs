@@ -1,0 +1,16 @@
+//! How long things take, how much they need, and how that grows: in turns with the reference
+//! plugins and with a bare C program. A slow number fails nothing; what does not work does.
+//! `tests/run --only bench` prints the tables; docs/benchmarks.md says what they mean.
+
+#[path = "../bench/attach.rs"]
+mod attach;
+#[path = "../bench/floor.rs"]
+mod floor;
+#[path = "../bench/node.rs"]
+mod node;
+#[path = "../bench/report.rs"]
+mod report;
+#[path = "../bench/timing.rs"]
+mod timing;
+#[path = "../bench/tools.rs"]
+mod tools;
