@@ -119,9 +119,9 @@ impl NetConf {
 
 /// Absent and empty are both the empty text.
 fn version_text(raw: &Value) -> Result<&str, Error> {
-    let object = raw.as_object().ok_or_else(|| {
-        Error::decode("error unmarshall network config: expected an object, as in {\"name\": ...}")
-    })?;
+    let object = raw
+        .as_object()
+        .ok_or_else(|| Error::decode("error unmarshall network config: expected an object"))?;
     match json::field(object, "cniVersion") {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text),
