@@ -77,7 +77,7 @@ impl NetConf {
     /// `cniVersion`, if it may be used.
     ///
     /// # Errors
-    /// Code 6 if it is no text; code 1 if it is not supported, or does not have the command.
+    /// Code 6 if it is no text, or the document no object; code 1 if it is not supported, or does not have the command.
     pub(super) fn version(
         raw: &Value,
         supported: &[SpecVersion],
@@ -95,12 +95,8 @@ impl NetConf {
     }
 
     /// # Errors
-    /// Code 6 for what is no object, or for a `prevResult` that cannot be read and is needed;
-    /// code 7 for a bad field.
+    /// Code 6 for a `prevResult` that cannot be read and is needed; code 7 for a bad field.
     pub(super) fn read(raw: &Value, version: SpecVersion, command: Command) -> Result<Self, Error> {
-        if !raw.is_object() {
-            return Err(Error::decode("error unmarshall network config: expected an object"));
-        }
         let wire: Wire = json::from_ref(raw)?;
         name::check_network(&wire.name)?;
         Ok(Self {
