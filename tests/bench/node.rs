@@ -34,7 +34,8 @@ impl Attachment {
 
     /// Publishes ports 80 and 81 as these.
     pub(crate) fn publish(mut self, first: u16, second: u16) -> Self {
-        let mapping = |host: u16, to: u16| json!({"hostPort": host, "containerPort": to, "protocol": "tcp"});
+        let mapping =
+            |host: u16, to: u16| json!({"hostPort": host, "containerPort": to, "protocol": "tcp"});
         self.ports = json!([mapping(first, 80), mapping(second, 81)]);
         self
     }

@@ -50,11 +50,8 @@ pub(crate) fn table(rows: &[Vec<String>]) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let space = widths[column];
-            line += &if column == 0 {
-                format!("{cell:<space$}")
-            } else {
-                format!("  {cell:>space$}")
-            };
+            line +=
+                &if column == 0 { format!("{cell:<space$}") } else { format!("  {cell:>space$}") };
         }
         println!("{}", line.trim_end());
     }
@@ -79,7 +76,11 @@ pub(crate) fn timed(what: &str, samples: &Samples) -> Vec<String> {
 /// Compares medians, and minima beside them, with a goal.
 pub(crate) fn compare(what: &str, ours: &Samples, theirs: &Samples, most: f64) {
     let by_min = ours.min() / theirs.min();
-    verdict(&format!("{what} (by minimum {})", shown(by_min)), ours.median() / theirs.median(), most);
+    verdict(
+        &format!("{what} (by minimum {})", shown(by_min)),
+        ours.median() / theirs.median(),
+        most,
+    );
 }
 
 /// Says whether a ratio is at most what it should be.

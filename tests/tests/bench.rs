@@ -4,10 +4,18 @@
 
 #[path = "../bench/attach.rs"]
 mod attach;
+#[path = "../bench/crowd.rs"]
+mod crowd;
 #[path = "../bench/floor.rs"]
 mod floor;
+#[path = "../bench/growth.rs"]
+mod growth;
 #[path = "../bench/node.rs"]
 mod node;
+#[path = "../bench/ports.rs"]
+mod ports;
+#[path = "../bench/program.rs"]
+mod program;
 #[path = "../bench/report.rs"]
 mod report;
 #[path = "../bench/timing.rs"]
