@@ -202,3 +202,33 @@ fn containers_of_both_live_on_one_network() {
     tolerate_missing_chain(foreign.del(&two, Some(&second)));
     assert!(lab.leased("net").is_empty());
 }
+
+#[test]
+fn what_the_reference_attached_is_collected() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        // It has no GC.
+        return;
+    }
+    let plugins = [bridge(), portmap(), firewall("open"), tuning()];
+    let conflist = json!({"cniVersion": "1.1.0", "name": "net", "plugins": plugins});
+    let ours = lab.chain(conflist).capabilities(serde_json::from_str(PORTS).unwrap());
+    let foreign = chain(&lab, &plugins).by(&Programs::reference());
+    foreign.used();
+    let before = ours.used();
+    let (gone, alive) = (lab.container(), lab.container());
+    foreign.attach(&gone);
+    let stays = ours.clone().capabilities(json!({})).attach(&alive);
+    gone.ns.delete();
+    ours.gc(&[&alive]).unwrap();
+    assert_eq!(lab.leased("net"), stays.addresses());
+    assert!(alive.ns.ping("10.88.0.1"), "who is valid keeps everything");
+    ours.detach(&alive, &stays);
+    let left: Vec<String> = lab
+        .additions(&before)
+        .lines()
+        .filter(|line| !line.contains("file tuning/"))
+        .map(str::to_owned)
+        .collect();
+    assert!(left.is_empty(), "left:\n{}", left.join("\n"));
+}

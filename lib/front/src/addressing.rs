@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use cleat_cni::{CniResult, Command, Dns, Error, Request, delegate, find};
 use cleat_engine::error::Result as EngineResult;
+use cleat_engine::ipam::Kind;
 use cleat_engine::lease::PoolLessor;
 use cleat_engine::plan::{Grants, Lessor};
-use cleat_engine::{Error as EngineError, Node};
+use cleat_engine::{AttachmentId, Error as EngineError, Node, policy};
 use ipnet::IpNet;
 
 use crate::convert::grants_of;
@@ -102,7 +103,8 @@ impl<'r> Addressing<'r> {
     }
 }
 
-/// Frees the pool's leases that belong to no valid attachment.
+/// Frees the pool's leases that belong to no valid attachment, and with those of other programs
+/// the rules that the reference plugins make.
 pub fn collect_pool(node: &Node, lessor: &PoolLessor, request: &Request) -> Result<(), Error> {
     let valid = request.attachments_valid();
     // An attach that is under way has its lease before the runtime knows of it.
@@ -117,8 +119,16 @@ pub fn collect_pool(node: &Node, lessor: &PoolLessor, request: &Request) -> Resu
             v.container_id == owner.id && (v.ifname == owner.slot || owner.slot.is_empty())
         }) || adding.iter().any(|id| id.owner == owner.id && id.slot == owner.slot)
     };
-    let collected = lessor.pool().collect(&keep);
-    collected.map(drop).map_err(|error| crate::to_cni(error.into()))
+    let collected = lessor.pool().collect(&keep).map_err(|error| crate::to_cni(error.into()))?;
+    for held in collected.into_iter().filter(|held| held.kind == Kind::Foreign) {
+        let id = AttachmentId {
+            network: request.config.name.clone(),
+            owner: held.owner.id,
+            slot: held.owner.slot,
+        };
+        policy::remove_foreign(node, &id, &[held.address]).map_err(crate::to_cni)?;
+    }
+    Ok(())
 }
 
 impl Lessor for Addressing<'_> {
