@@ -34,13 +34,21 @@ fn crowd<'a>(node: &'a Node, chain: &'a Value, pool: &'a Pool) -> Contestant<'a>
         let mut all: Vec<Attachment> =
             (0..CROWD).map(|number| Attachment::new(number, pool.path(number))).collect();
         let addresses = Mutex::new(BTreeSet::new());
-        let add = node.inside(|| at_once(&mut all, |one| drop(node.add(chain, one))));
+        let add = node.inside(|| {
+            at_once(&mut all, |one| {
+                node.add(chain, one);
+            })
+        });
         for one in &all {
             let address = one.result.as_ref().unwrap()["ips"][0]["address"].to_string();
             assert!(addresses.lock().unwrap().insert(address.clone()), "{address} twice");
         }
         rest();
-        let del = node.inside(|| at_once(&mut all, |one| drop(node.del(chain, one))));
+        let del = node.inside(|| {
+            at_once(&mut all, |one| {
+                node.del(chain, one);
+            })
+        });
         assert_eq!(node.lab.leased("net0"), Vec::<String>::new(), "leases are left");
         thread::sleep(Duration::from_secs(1));
         vec![add, del]

@@ -43,7 +43,12 @@ impl Attachment {
 
 impl Node {
     pub(crate) fn new(programs: Programs) -> Self {
-        Self { lab: Lab::still(), programs, wrapper: None }
+        Self::of(Lab::still(), programs)
+    }
+
+    /// With a LAN that carries traffic, or not.
+    pub(crate) fn of(lab: Lab, programs: Programs) -> Self {
+        Self { lab, programs, wrapper: None }
     }
 
     /// With a program in front of every plugin.

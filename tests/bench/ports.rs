@@ -41,7 +41,7 @@ fn connect(port: usize) -> Duration {
 #[test]
 #[ignore = "measures"]
 fn published_ports() {
-    let node = Node { lab: Lab::new(), ..Node::new(Programs::under_test()) };
+    let node = Node::of(Lab::new(), Programs::under_test());
     let mut chain = bridge(0);
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     chain["plugins"].as_array_mut().unwrap().push(portmap);

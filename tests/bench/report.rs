@@ -70,7 +70,9 @@ pub(crate) fn timed_head() -> Vec<String> {
 /// What, by whom, median, minimum, rounds.
 pub(crate) fn timed(what: &str, samples: &Samples) -> Vec<String> {
     let (median, min) = (samples.median(), samples.min());
-    vec![what.into(), format!("{median:.2}"), format!("{min:.2}"), samples.len().to_string()]
+    let digits = if median < 0.1 { 4 } else { 2 };
+    let shown = |value: f64| format!("{value:.digits$}");
+    vec![what.into(), shown(median), shown(min), samples.len().to_string()]
 }
 
 /// Compares medians, and minima beside them, with a goal.
