@@ -6,6 +6,7 @@
 //! the programs: whatever a suite asserts, a user could see.
 
 mod chain;
+mod enclosure;
 mod invoke;
 mod lab;
 mod namespace;
@@ -14,6 +15,7 @@ mod snapshot;
 mod traffic;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
+pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use invoke::{Invocation, Outcome};
 pub use lab::{Container, Lab, at_once, ranges};
 pub use namespace::Namespace;

@@ -28,6 +28,14 @@ impl Namespace {
         Self { name }
     }
 
+    /// The namespace of a process, under a name; the namespace lives on while this does.
+    pub fn of_process(role: &str, pid: u32) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("clt{}-{number}-{role}", process::id());
+        succeed(Command::new("ip").args(["netns", "attach", &name, &pid.to_string()]));
+        Self { name }
+    }
+
     /// Its name for `ip netns`.
     pub fn name(&self) -> &str {
         &self.name

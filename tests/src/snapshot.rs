@@ -125,8 +125,9 @@ fn ruleset_lines(mut entry: Value, lines: &mut BTreeSet<String>) {
     lines.insert(format!("nft {kind} {object}"));
 }
 
-/// What a network keeps and no container holds: locks, host-local's cursors, plans by content.
-const KEPT: [&str; 2] = ["run/locks/", "run/plans/"];
+/// What a network keeps and no container holds: locks, host-local's cursors, plans by content; and
+/// what a daemon in an enclosure writes.
+const KEPT: [&str; 3] = ["run/locks/", "run/plans/", "enclosure/"];
 
 fn is_kept(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or_default();
