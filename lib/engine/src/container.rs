@@ -50,13 +50,15 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
     for grant in &wanted.grants.addresses {
         changes.push(Change::AddAddress { link: link.index, address: grant.address, nodad: false });
     }
-    let up = Some(true);
-    changes.push(Change::Link(LinkChange {
-        name: wanted.ifname,
-        index: link.index,
-        up,
-        ..LinkChange::default()
-    }));
+    let own = LinkChange { name: wanted.ifname, index: link.index, ..LinkChange::default() };
+    if !wanted.grants.has(true) && wanted.grants.has(false) {
+        // Without an IPv6 address there is none of the multicast that would cost every other
+        // port of the bridge. By a message of its own, since within one the link goes up first;
+        // not by disable_ipv6, whose write spins while anybody holds the kernel's RTNL lock.
+        changes.push(Change::Link(LinkChange { no_link_local: true, ..own }));
+    }
+    let own = LinkChange { name: wanted.ifname, index: link.index, ..LinkChange::default() };
+    changes.push(Change::Link(LinkChange { up: Some(true), ..own }));
     let routes: Vec<Route> =
         wanted.grants.routes.iter().map(|r| route(r, wanted.grants, link.index)).collect();
     let first_route = changes.len();
@@ -83,9 +85,6 @@ fn settings(node: &Node, wanted: &Wanted<'_>) -> Result<()> {
         set.push(("ipv6/conf/lo/disable_ipv6".to_owned(), "0"));
         set.push((conf("ipv6", "accept_dad"), if wanted.dad { "1" } else { "0" }));
         set.push((conf("ipv6", "keep_addr_on_down"), "1"));
-    } else if wanted.grants.has(false) {
-        // Its multicast would cost every other port of the bridge.
-        set.push((conf("ipv6", "disable_ipv6"), "1"));
     }
     if wanted.announce {
         set.push((conf("ipv4", "arp_notify"), "1"));

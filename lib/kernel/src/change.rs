@@ -168,8 +168,8 @@ pub struct LinkChange<'a> {
     pub allmulti: Option<bool>,
     /// A new name.
     pub rename: Option<&'a str>,
-    /// Makes no IPv6 link-local address of its own. In one message with `up` it is applied
-    /// first, which is what keeps a bridge's port without one.
+    /// Makes no IPv6 link-local address of its own. In one message with `up` the link goes up
+    /// first, which is early enough only while its peer is down.
     pub no_link_local: bool,
     /// A bridge port's hairpin mode.
     pub hairpin: Option<bool>,
