@@ -15,6 +15,16 @@ use crate::lab::Lab;
 /// How long one command may take.
 const PATIENCE: &str = "60";
 
+/// The folders that every host has one of. By mounts rather than by the environment, which some
+/// engines do not pass on to all of their processes.
+const PRIVATE: &str = "
+    for folder in /run /var/lib /opt; do mount -t tmpfs none $folder; done
+    mkdir -p /run/netns /run/cleat /var/lib/cleat /opt/cni/bin /etc/cni/net.d
+    mount --bind $CLEAT_RUN_DIR /run/cleat
+    mount --bind $CLEAT_STATE_DIR /var/lib/cleat
+    mount --bind $CLEAT_NET_DIR /etc/cni/net.d
+    mount --bind $PLUGINS /opt/cni/bin";
+
 /// A mount namespace in the lab's host namespace, held by a process of its own.
 #[derive(Debug)]
 pub struct Enclosure {
@@ -34,7 +44,7 @@ impl Enclosure {
         environment.push(("LAB", folder.clone()));
         environment.push(("PLUGINS", lab.programs().folder().to_owned()));
         let log = File::create(folder.join("setup.log")).unwrap();
-        let script = format!("{lines}\n: >{}\nexec sleep 900", ready.display());
+        let script = format!("{PRIVATE}\n{lines}\n: >{}\nexec sleep 900", ready.display());
         // Not `ip netns exec`: its fresh /sys hides the control groups.
         let holder = Command::new("nsenter")
             .arg(format!("--net={}", lab.host.path().display()))

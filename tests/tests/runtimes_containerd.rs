@@ -49,13 +49,7 @@ struct Containerd {
 impl Containerd {
     fn start(lab: &Lab) -> Self {
         require(&[("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc")]);
-        let enclosure = Enclosure::new(
-            lab,
-            "mkdir -p /etc/cni/net.d /opt/cni/bin $LAB/cache
-            mount --bind $CLEAT_NET_DIR /etc/cni/net.d
-            mount --bind $PLUGINS /opt/cni/bin
-            mkdir -p /var/lib/cni && mount --bind $LAB/cache /var/lib/cni",
-        );
+        let enclosure = Enclosure::new(lab, "");
         busybox_root(&enclosure.folder().join("root"));
         fs::write(enclosure.folder().join("config.toml"), CONFIG).unwrap();
         let daemon = enclosure.daemon(
