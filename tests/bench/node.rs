@@ -15,6 +15,7 @@ pub(crate) struct Node {
     pub(crate) lab: Lab,
     programs: Programs,
     wrapper: Option<PathBuf>,
+    run: PathBuf,
 }
 
 /// An attachment: what a runtime knows of it.
@@ -48,7 +49,9 @@ impl Node {
 
     /// With a LAN that carries traffic, or not.
     pub(crate) fn of(lab: Lab, programs: Programs) -> Self {
-        Self { lab, programs, wrapper: None }
+        // In memory, as /run is on a host; leases are on disk, as /var/lib is.
+        let run = Path::new("/dev/shm").join(lab.folder().file_name().unwrap());
+        Self { lab, programs, wrapper: None, run }
     }
 
     /// With a program in front of every plugin.
@@ -118,6 +121,7 @@ impl Node {
         command
             .env_clear()
             .envs(self.lab.environment())
+            .env("CLEAT_RUN_DIR", &self.run)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("CNI_PATH", self.programs.folder())
             .env("CNI_COMMAND", verb);
@@ -145,6 +149,12 @@ impl Node {
 
     fn folder(&self, name: &str) -> PathBuf {
         Path::new(self.lab.folder()).join(name)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.run);
     }
 }
 
