@@ -170,12 +170,6 @@ static void create(int fd, const struct wanted *w, int netns)
 /* Runs inside the container. */
 static void configure(const struct wanted *w)
 {
-	/* IPv6 multicast of an IPv4-only container costs every later attach; see the plugin. */
-	int sysctl = open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", O_WRONLY | O_CLOEXEC);
-	if (sysctl < 0 || write(sysctl, "1", 1) != 1)
-		fail("disable_ipv6");
-	close(sysctl);
-
 	struct batch b = {0};
 	uint32_t index = if_nametoindex("eth0");
 	struct in_addr broadcast = { w->address.s_addr | ~htonl(~0u << (32 - w->prefix)) };
@@ -185,6 +179,13 @@ static void configure(const struct wanted *w)
 	put(&b, IFA_LOCAL, &w->address, sizeof w->address);
 	put(&b, IFA_ADDRESS, &w->address, sizeof w->address);
 	put(&b, IFA_BROADCAST, &broadcast, sizeof broadcast);
+	/* IPv6 multicast of an IPv4-only container would cost every later attach: no address, none. */
+	struct ifinfomsg quiet = { .ifi_index = index };
+	uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	begin(&b, RTM_NEWLINK, 0, &quiet, sizeof quiet);
+	struct nlattr *families = open_nest(&b, IFLA_AF_SPEC), *inet6 = open_nest(&b, AF_INET6);
+	put(&b, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof none);
+	close_nest(&b, inet6), close_nest(&b, families);
 	struct ifinfomsg up = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	begin(&b, RTM_NEWLINK, 0, &up, sizeof up);
 	struct rtmsg route = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN,
