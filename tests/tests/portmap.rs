@@ -380,3 +380,45 @@ fn the_hosts_loopback_stays_its_own() {
     lab.lan.ip("route add 127.0.0.0/8 via 192.0.2.1");
     lab.lan.ask(Transport::Tcp, "127.0.0.1:7000").unwrap_err();
 }
+
+#[test]
+fn conditions_say_who_is_translated() {
+    let lab = Lab::new();
+    lab.lan.ip("addr add 192.0.2.3/24 dev eth0");
+    let conflist = |extra: Value| {
+        lab.chain(network(extra)).capabilities(json!({"portMappings": [mapping(8080, 80, "tcp")]}))
+    };
+    let from = |address: &str| {
+        lab.lan.ip(&format!("route replace 192.0.2.1/32 dev eth0 src {address}"));
+        lab.lan.ask(Transport::Tcp, "192.0.2.1:8080").is_ok()
+    };
+    for words in [json!(["!", "-s", "192.0.2.3"]), json!(["ip", "saddr", "!=", "192.0.2.3"])] {
+        let nft = words[0] == "ip";
+        if lab.is_reference() && nft {
+            // Debian's has no nftables.
+            continue;
+        }
+        let chain = conflist(json!({"conditionsV4": words}));
+        let before = chain.used();
+        let container = lab.container();
+        let attached = chain.attach(&container);
+        let _server = container.ns.serve(80);
+        assert!(from("192.0.2.2"), "{words}");
+        assert!(!from("192.0.2.3"), "{words}");
+        chain.detach(&container, &attached);
+        lab.assert_as_before(&before);
+    }
+    if lab.is_reference() {
+        return;
+    }
+    for (extra, word) in [
+        (json!({"conditionsV4": ["-p", "tcp"]}), "-p"),
+        (json!({"conditionsV4": ["-s", "2001:db8::/64"]}), "2001:db8::/64"),
+        (json!({"backend": "nftables", "conditionsV4": ["-s", "192.0.2.0/24"]}), "backend"),
+    ] {
+        let container = lab.container();
+        let refused = conflist(extra.clone()).add(&container).unwrap_err();
+        assert!(refused.error_text().contains(word), "{extra}: {refused:?}");
+        conflist(extra).del(&container, None).unwrap();
+    }
+}

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::inventory::{self, Standing};
 use crate::record::{AttachmentRecord, Binding, Phase, PortsPart, Protocol};
-use crate::ruleset::{self, Elements, LinkRules, Ruleset, binding_element, legacy};
+use crate::ruleset::conditions::{self, Conditions};
+use crate::ruleset::{self, Elements, LinkRules, Ruleset, SetName, binding_element, legacy};
 use crate::undo::Undo;
 
 /// Ports to publish.
@@ -21,6 +22,8 @@ pub struct Publish {
     pub id: AttachmentId,
     /// One per host address, port and protocol.
     pub bindings: Vec<Binding>,
+    /// Under which conditions, for each family.
+    pub conditions: Vec<Conditions>,
     /// The host end of the container's link, where that is in a bridge.
     pub host_end: Option<String>,
     /// Rewrite the source of what comes from the host itself or from the container's own link.
@@ -47,6 +50,10 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
         return Ok(());
     };
     let before = record.clone();
+    let mut ruleset = Ruleset::open(node);
+    for conditions in &asked.conditions {
+        conditions::ensure(&mut ruleset, conditions)?;
+    }
     record.ports = Some(PortsPart {
         phase: Phase::Adding,
         via: via.clone(),
@@ -58,7 +65,6 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     undo.push("record", || before.store(node).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
-    let mut ruleset = Ruleset::open(node);
     let elements =
         record.ports.as_ref().map(|p| ruleset::of_ports(&record.id, p)).unwrap_or_default();
     let uncommitted = record.clone();
@@ -69,9 +75,8 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
         keep_others(&mut ruleset, &uncommitted, &mut elements).map_err(|e| e.to_string())?;
         ruleset.remove(&elements).map_err(|e| e.to_string())
     });
-    let link = LinkRules::open(&via);
-    let known = node.links().exists(&LinkRules::file_of(&via));
-    let wanted = (!known).then_some(&link);
+    let link = ruleset.stored_link(&via)?.unwrap_or_else(|| LinkRules::open(&via));
+    let wanted = (!link.settled).then_some(&link);
     if let Err(error) = ruleset.add(&record, wanted, &elements) {
         // What another program detached may still have ports here.
         if !is_taken(&error) || !take_from_the_gone(node, &mut rtnl, asked)? {
@@ -118,7 +123,7 @@ pub fn check(node: &Node, id: &AttachmentId, wanted: &[Binding]) -> Result<()> {
     let mut ruleset = Ruleset::open(node);
     for binding in wanted {
         let (set, element) = binding_element(binding);
-        let found = ruleset.element(set, &element.key)?;
+        let found = ruleset.element(&set, &element.key)?;
         match found {
             None if legacy::has_ports(ruleset.backend(), id)? => return Ok(()),
             None => return Err(differs(format!("host port {} is not published", text(binding)))),
@@ -142,10 +147,10 @@ pub(crate) fn keep_others(
     let Some(ports) = record.ports.as_ref().filter(|ports| ports.phase != Phase::Ready) else {
         return Ok(());
     };
-    let mut foreign: Vec<(&'static str, Key)> = Vec::new();
+    let mut foreign: Vec<(SetName, Key)> = Vec::new();
     for binding in &ports.bindings {
         let (set, element) = binding_element(binding);
-        let found = ruleset.element(set, &element.key)?;
+        let found = ruleset.element(&set, &element.key)?;
         if found.is_some_and(|found| found.data != element.data) {
             foreign.push((set, element.key));
         }
@@ -199,7 +204,7 @@ fn take_back(node: &Node, ruleset: &mut Ruleset<'_>, record: &mut AttachmentReco
 }
 
 fn is_ports_set(set: &str) -> bool {
-    ["exact", "any", "specific", "snat"].iter().any(|prefix| set.starts_with(prefix))
+    ["exact", "any", "specific", "snat", "cond_"].iter().any(|prefix| set.starts_with(prefix))
 }
 
 /// The link that leads to the backends.
@@ -238,7 +243,7 @@ fn reach_from_localhost(node: &Node, asked: &Publish, via: &str) -> Result<()> {
 /// The hash maps do not see that a port on one address and the same port on all addresses are
 /// the same port. Both sides look after they have added, so that one of two sees the other.
 fn wildcard_conflicts(ruleset: &mut Ruleset<'_>, asked: &Publish) -> Result<()> {
-    for binding in &asked.bindings {
+    for binding in asked.bindings.iter().filter(|binding| binding.conditions.is_none()) {
         let v4 = binding.to.is_ipv4();
         let key = Key::new().proto(binding.protocol.number()).port(binding.port);
         let other = if binding.host.is_some() {
@@ -318,7 +323,7 @@ fn taken(ruleset: &mut Ruleset<'_>, asked: &Publish, error: Error) -> Error {
     }
     for binding in &asked.bindings {
         let (set, element) = binding_element(binding);
-        if let Ok(Some(found)) = ruleset.element(set, &element.key)
+        if let Ok(Some(found)) = ruleset.element(&set, &element.key)
             && found.data != element.data
         {
             let holder = found.comment.unwrap_or_else(|| "another program".to_owned());

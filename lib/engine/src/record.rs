@@ -213,6 +213,9 @@ pub struct Binding {
     pub to: IpAddr,
     /// The container's port.
     pub to_port: u16,
+    /// The conditions under which it is published, by their id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<String>,
 }
 
 /// A protocol that has ports.

@@ -4,7 +4,7 @@
 use cleat_kernel::Rtnl;
 
 use crate::error::Result;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Ruleset, conditions};
 use crate::{Node, bridge, forwarding, inventory};
 
 /// Removes the ruleset, the bridges that we made and that have no ports left, and the notes of
@@ -30,6 +30,7 @@ pub fn uninstall(node: &Node) -> Result<Vec<String>> {
     for (name, _) in node.plans().list()? {
         node.plans().remove(&name)?;
     }
+    conditions::forget(node)?;
     forwarding::forget(node)?;
     Ok(kept)
 }

@@ -95,6 +95,12 @@ fn open_unnamed(dir: &Path, mode: u32, durability: Durability) -> Result<Option<
 /// Whatever bears the temporary name is whole, whoever named it; so it may be replaced.
 fn name_and_rename(file: &File, temp: &Path, path: &Path) -> Result<()> {
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // Where there is no such file yet, it gets its name at once.
+    match rustix::fs::linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) => {}
+        Err(e) => return Err(Error::file("create", path, e)),
+    }
     let mut named = false;
     let mut last = Errno::EXIST;
     for _ in 0..TRIES {

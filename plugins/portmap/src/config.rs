@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use cleat_cni::{CniResult, Error, Request};
 use cleat_engine::record::{Binding, Protocol};
+use cleat_engine::ruleset::conditions::Conditions;
 use cleat_front::runtime_value;
 use serde::Deserialize;
+
+use crate::conditions::{self, Syntax};
 
 #[derive(Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -57,6 +60,7 @@ impl Default for WireMapping {
 pub(crate) struct Config {
     pub(crate) snat: bool,
     pub(crate) masquerade_all: bool,
+    pub(crate) conditions: Vec<Conditions>,
     pub(crate) mappings: Vec<Mapping>,
 }
 
@@ -93,22 +97,23 @@ pub(crate) fn read(request: &Request) -> Result<Config, Error> {
              iptables; leave it out",
         ));
     }
-    for (field, conditions) in
-        [("conditionsV4", &wire.conditions_v4), ("conditionsV6", &wire.conditions_v6)]
+    let mut conditions = Vec::new();
+    for (field, ipv6, words) in
+        [("conditionsV4", false, &wire.conditions_v4), ("conditionsV6", true, &wire.conditions_v6)]
     {
-        if !conditions.is_empty() {
-            return Err(Error::unsupported_field(
-                field,
-                "conditions for published ports are not supported; \
-                 bind the mapping to a host address by hostIP",
-            ));
+        let Some((syntax, read)) = conditions::read(field, ipv6, words)? else { continue };
+        let expected = if syntax == Syntax::Iptables { "iptables" } else { "nftables" };
+        if wire.backend.as_deref().is_some_and(|backend| backend != expected) {
+            return bad(format!("{field}: is in the syntax of {expected}, which backend is not"));
         }
+        conditions.push(read);
     }
     let mappings = runtime_value::<Vec<WireMapping>>(request, "portMappings")?.unwrap_or_default();
     let mappings = mappings.iter().enumerate().map(|(n, wire)| Mapping::read(n, wire));
     Ok(Config {
         snat: wire.snat,
         masquerade_all: wire.masq_all,
+        conditions,
         mappings: mappings.collect::<Result<_, _>>()?,
     })
 }
@@ -174,6 +179,7 @@ impl Mapping {
                     protocol,
                     to,
                     to_port: self.container_port + offset,
+                    conditions: None,
                 }));
             }
         }

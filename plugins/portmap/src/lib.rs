@@ -1,10 +1,12 @@
 //! The `portmap` plugin: publishes ports of the container on the host. Chained behind a plugin
 //! that made the container's interface, ours or any other.
 
+mod conditions;
 mod config;
 
 use cleat_cni::{CniResult, Error, Plugin, Request};
 use cleat_engine::ports::{self, Publish};
+use cleat_engine::ruleset::conditions::Conditions;
 use cleat_front::{attachment, interface, node, previous, to_cni};
 
 /// The plugin.
@@ -55,9 +57,14 @@ fn publish(
     for mapping in &config.mappings {
         bindings.extend(mapping.bindings(&addresses)?);
     }
+    for binding in &mut bindings {
+        let own = config.conditions.iter().find(|c| c.ipv6 == binding.to.is_ipv6());
+        binding.conditions = own.map(Conditions::id);
+    }
     Ok(Publish {
         id: attachment(request),
         bindings,
+        conditions: config.conditions.clone(),
         host_end: config::host_end(result),
         hairpin: config.snat,
         masquerade_all: config.masquerade_all,

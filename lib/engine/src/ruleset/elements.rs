@@ -1,25 +1,30 @@
 //! Which set elements stand for an attachment: a function of its record, so that what was added
 //! is what is removed, and what was lost is made again.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use cleat_nft::{Element, Key, Table, Transaction};
 
-use super::{BRIDGE, INET};
+use super::{BRIDGE, INET, conditions};
 use crate::identity::AttachmentId;
 use crate::record::{AttachmentRecord, Binding, LinkPart, Phase, PortsPart};
 
 /// An nft comment holds 127 bytes.
 const COMMENT: usize = 127;
 
+/// Most sets' names are known beforehand.
+pub(crate) type SetName = Cow<'static, str>;
+
 /// Elements by set.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Elements {
-    sets: Vec<(Table, &'static str, Vec<Element>)>,
+    sets: Vec<(Table, SetName, Vec<Element>)>,
 }
 
 impl Elements {
-    pub(crate) fn push(&mut self, table: Table, set: &'static str, element: Element) {
+    pub(crate) fn push(&mut self, table: Table, set: impl Into<SetName>, element: Element) {
+        let set = set.into();
         match self.sets.iter_mut().find(|(t, s, _)| *t == table && *s == set) {
             Some((_, _, elements)) => elements.push(element),
             None => self.sets.push((table, set, vec![element])),
@@ -28,7 +33,7 @@ impl Elements {
 
     pub(crate) fn append(&mut self, other: Self) {
         for (table, set, elements) in other.sets {
-            elements.into_iter().for_each(|element| self.push(table, set, element));
+            elements.into_iter().for_each(|element| self.push(table, set.clone(), element));
         }
     }
 
@@ -45,15 +50,17 @@ impl Elements {
         Self { sets }
     }
 
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&'static str, &Element) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Element) -> bool) {
         for (_, set, elements) in &mut self.sets {
             elements.retain(|element| keep(set, element));
         }
         self.sets.retain(|(_, _, elements)| !elements.is_empty());
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &'static str, &Element)> {
-        self.sets.iter().flat_map(|(t, s, elements)| elements.iter().map(move |e| (*t, *s, e)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &str, &Element)> {
+        self.sets
+            .iter()
+            .flat_map(|(t, s, elements)| elements.iter().map(move |e| (*t, s.as_ref(), e)))
     }
 
     pub(crate) fn add_to(&self, transaction: &mut Transaction) {
@@ -123,7 +130,7 @@ pub(crate) fn of_ports(id: &AttachmentId, ports: &PortsPart) -> Elements {
     for binding in &ports.bindings {
         let (set, element) = binding_element(binding);
         elements.push(INET, set, element.comment(&comment));
-        if binding.host.is_some() {
+        if binding.host.is_some() && binding.conditions.is_none() {
             let key = Key::new().proto(binding.protocol.number()).port(binding.port);
             let set = by_family(binding.to, "specific4", "specific6");
             elements.push(INET, set, Element::new(key));
@@ -145,16 +152,18 @@ pub(crate) fn of_ports(id: &AttachmentId, ports: &PortsPart) -> Elements {
 }
 
 /// The map and the element that translate a published port.
-pub(crate) fn binding_element(binding: &Binding) -> (&'static str, Element) {
+pub(crate) fn binding_element(binding: &Binding) -> (SetName, Element) {
     let port = |key: Key| key.proto(binding.protocol.number()).port(binding.port);
     let to = Key::new().ip(binding.to).port(binding.to_port);
-    match binding.host {
-        Some(host) => {
-            let key = port(Key::new().ip(host));
-            (by_family(host, "exact4", "exact6"), Element::map(key, to))
-        }
-        None => (by_family(binding.to, "any4", "any6"), Element::map(port(Key::new()), to)),
-    }
+    let (key, set) = match binding.host {
+        Some(host) => (port(Key::new().ip(host)), by_family(host, "exact4", "exact6")),
+        None => (port(Key::new()), by_family(binding.to, "any4", "any6")),
+    };
+    let set = match &binding.conditions {
+        Some(id) => conditions::map_name(id, binding.host.is_some()).into(),
+        None => set.into(),
+    };
+    (set, Element::map(key, to))
 }
 
 fn by_family(address: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {

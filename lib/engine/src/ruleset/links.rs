@@ -64,11 +64,6 @@ impl LinkRules {
         }
     }
 
-    /// The name of a link's stored rules.
-    pub(crate) fn file_of(link: &str) -> String {
-        file(link)
-    }
-
     /// Everything that `wanted` asks for is here.
     fn covers(&self, wanted: &Self) -> bool {
         self.settled

@@ -2,6 +2,7 @@
 //! set elements once, an attachment adds its own in one transaction. What is there follows from
 //! the stored link rules and records alone, so that a lost table is made again from them.
 
+pub mod conditions;
 mod elements;
 pub mod foreign;
 pub mod legacy;
@@ -14,9 +15,10 @@ use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
 
 use links::Enlisted;
 pub use links::LinkRules;
+use skeleton::Shape;
 pub use skeleton::{BRIDGE, INET, MARK};
 
-pub(crate) use elements::{Elements, binding_element, of_attachment, of_ports};
+pub(crate) use elements::{Elements, SetName, binding_element, of_attachment, of_ports};
 
 use crate::error::Result;
 use crate::record::AttachmentRecord;
@@ -138,8 +140,10 @@ impl<'n> Ruleset<'n> {
             elements.append(of_attachment(record));
         }
         let before = forwarding::before(self.node)?;
+        let conditions = conditions::stored(self.node)?;
+        let shape = Shape { before: before.as_ref(), links: &links, conditions: &conditions };
         let mut transaction = Transaction::new();
-        skeleton::lay(&mut transaction, before.as_ref(), &links);
+        skeleton::lay(&mut transaction, &shape);
         elements.add_to(&mut transaction);
         match self.backend.commit(&transaction) {
             Ok(()) => {}
@@ -147,13 +151,13 @@ impl<'n> Ruleset<'n> {
             Err(error) if error.is_exists() => {
                 let mut anew = Transaction::new();
                 anew.delete_table(INET).delete_table(BRIDGE);
-                skeleton::lay(&mut anew, before.as_ref(), &links);
+                skeleton::lay(&mut anew, &shape);
                 elements.add_to(&mut anew);
                 self.backend.commit(&anew)?;
             }
             Err(error) if error.is_unsupported() => {
                 let mut inet_only = Transaction::new();
-                skeleton::lay_inet(&mut inet_only, before.as_ref(), &links);
+                skeleton::lay_inet(&mut inet_only, &shape);
                 elements.inet_only().add_to(&mut inet_only);
                 self.backend.commit(&inet_only)?;
                 self.node.warn(&format!("no protection against spoofing: {error}"));

@@ -9,6 +9,7 @@ use cleat_nft::expr::{self, state};
 use cleat_nft::{Base, Expr, Family, Hook, Key, Kind, Rule, Select, Set, Table, Transaction, Type};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::conditions::{self, Conditions};
 use super::links::LinkRules;
 use crate::forwarding::Before;
 
@@ -24,14 +25,25 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
 
+/// What the chains depend on.
+pub(crate) struct Shape<'s> {
+    /// What was off before we switched forwarding on.
+    pub(crate) before: Option<&'s Before>,
+    /// All links.
+    pub(crate) links: &'s [LinkRules],
+    /// All conditions for published ports.
+    pub(crate) conditions: &'s [Conditions],
+}
+
 /// Appends both tables. Rules are made anew; an administrator's chains are left as they are.
-pub(crate) fn lay(tx: &mut Transaction, before: Option<&Before>, links: &[LinkRules]) {
-    lay_inet(tx, before, links);
+pub(crate) fn lay(tx: &mut Transaction, shape: &Shape<'_>) {
+    lay_inet(tx, shape);
     lay_bridge(tx);
 }
 
 /// Appends the table for routed traffic.
-pub(crate) fn lay_inet(tx: &mut Transaction, before: Option<&Before>, links: &[LinkRules]) {
+pub(crate) fn lay_inet(tx: &mut Transaction, shape: &Shape<'_>) {
+    let links = shape.links;
     tx.add_table(INET);
     inet_sets(tx);
     for (name, base) in [
@@ -54,12 +66,14 @@ pub(crate) fn lay_inet(tx: &mut Transaction, before: Option<&Before>, links: &[L
     guard_rules(tx);
     nat_rules(tx);
     forward_rules(tx, links);
-    stranger_rules(tx, before);
+    stranger_rules(tx, shape.before);
+    conditions::lay(tx, shape.conditions);
     input_rules(tx);
 }
 
-const PLAIN: [&str; 10] = [
+const PLAIN: [&str; 11] = [
     "published",
+    "conditioned",
     "into_open",
     "into_published",
     "into_internal",
@@ -134,6 +148,7 @@ fn nat_rules(tx: &mut Transaction) {
     for chain in ["prerouting", "output"] {
         rule(tx, INET, chain, vec![expr::fib_daddr_local(), expr::jump("published")]);
     }
+    rule(tx, INET, "published", vec![expr::jump("conditioned")]);
     use Select::{Dport, Ip6Daddr, Ip6Saddr, IpDaddr, IpSaddr, L4proto};
     let families = [(Family::Ip, "4", IpDaddr, IpSaddr), (Family::Ip6, "6", Ip6Daddr, Ip6Saddr)];
     for (family, digit, daddr, _) in families {
