@@ -80,6 +80,8 @@ pub(crate) fn take_back(
                 let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
                 let bridge = link.neighbours.then_some(link.master.as_str());
                 note(errors, remove_link_of(host, bridge, addresses, &hold));
+                drop(hold);
+                ruleset.is_held();
             }
             None => {
                 let path = netns.or(record.netns.as_ref().map(|n| n.path.as_path()));

@@ -60,6 +60,20 @@ pub fn reap() {
     while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
 }
 
+/// Closes an nfnetlink socket through which something was removed. The last close waits some 7 ms
+/// for the removal's end: a child process has it. Where none can be made, the caller waits.
+pub fn close_elsewhere(socket: Socket) {
+    let Ok((waiting, end)) = pipe_with(PipeFlags::CLOEXEC) else {
+        return;
+    };
+    let mut keep = [socket.as_fd().as_raw_fd(), waiting.as_raw_fd()];
+    keep.sort_unstable();
+    // The child's is the last one: it waits until both of these are closed here.
+    let _ = sys::in_child(&sys::Task::AwaitEnd(waiting.as_fd()), &keep);
+    drop(socket);
+    drop(end);
+}
+
 type Outcome = std::result::Result<(), Errno>;
 
 fn in_child(socket: &mut Socket, batch: &mut Batch, hold: &[BorrowedFd<'_>]) -> Result<Outcome> {
@@ -69,7 +83,7 @@ fn in_child(socket: &mut Socket, batch: &mut Batch, hold: &[BorrowedFd<'_>]) -> 
     let mut keep: Vec<RawFd> = hold.iter().map(AsRawFd::as_raw_fd).collect();
     keep.extend([socket.as_fd().as_raw_fd(), end.as_raw_fd()]);
     keep.sort_unstable();
-    sys::send_in_child(socket.as_fd(), &request, &keep)
+    sys::in_child(&sys::Task::Send(socket.as_fd(), &request), &keep)
         .map_err(|errno| Error::kernel("fork", "", errno))?;
     drop(end);
     loop {

@@ -109,14 +109,17 @@ pub(crate) fn next_signal(set: &libc::sigset_t) -> Result<(i32, bool), Errno> {
     }
 }
 
-/// Forks a child that closes every descriptor but those in `keep` (sorted), sends `bytes` on
-/// `socket`, and ends.
-pub(crate) fn send_in_child(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    keep: &[RawFd],
-) -> Result<(), Errno> {
-    let socket = socket.as_raw_fd();
+/// What a child does before it ends.
+pub(crate) enum Task<'t> {
+    /// Sends the bytes, waiting for as long as the kernel works on them.
+    Send(BorrowedFd<'t>, &'t [u8]),
+    /// Waits until the other end of a pipe is closed.
+    AwaitEnd(BorrowedFd<'t>),
+}
+
+/// Forks a child that closes every descriptor but those in `keep` (sorted), does its task, and
+/// ends.
+pub(crate) fn in_child(task: &Task<'_>, keep: &[RawFd]) -> Result<(), Errno> {
     // SAFETY: the child calls only async-signal-safe functions (system calls) on memory that
     // was prepared before, and never returns from here.
     unsafe {
@@ -131,7 +134,15 @@ pub(crate) fn send_in_child(
                     from = fd + 1;
                 }
                 libc::syscall(libc::SYS_close_range, from, RawFd::MAX, 0);
-                libc::send(socket, bytes.as_ptr().cast(), bytes.len(), 0);
+                match task {
+                    Task::Send(socket, bytes) => {
+                        libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0);
+                    }
+                    Task::AwaitEnd(pipe) => {
+                        let mut byte = 0u8;
+                        libc::read(pipe.as_raw_fd(), (&raw mut byte).cast(), 1);
+                    }
+                }
                 libc::_exit(0)
             }
             _ => Ok(()),

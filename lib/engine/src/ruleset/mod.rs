@@ -31,12 +31,14 @@ const LOCK: &str = "ruleset";
 pub struct Ruleset<'n> {
     node: &'n Node,
     backend: Netlink,
+    /// Something was removed, so that closing the socket takes long.
+    removed: bool,
 }
 
 impl<'n> Ruleset<'n> {
     /// Opens no socket until one is needed.
     pub fn open(node: &'n Node) -> Self {
-        Self { node, backend: Netlink::open() }
+        Self { node, backend: Netlink::open(), removed: false }
     }
 
     /// The backend itself, for questions.
@@ -47,6 +49,11 @@ impl<'n> Ruleset<'n> {
     /// The socket's descriptor, if one was opened.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.backend.descriptor()
+    }
+
+    /// A child process holds the socket for long enough: closing it here is no wait.
+    pub(crate) fn is_held(&mut self) {
+        self.removed = false;
     }
 
     /// Adds an attachment's elements, and a link's where they are not there yet. `record` is
@@ -91,6 +98,7 @@ impl<'n> Ruleset<'n> {
         if transaction.is_empty() {
             return Ok(());
         }
+        self.removed = true;
         match self.backend.commit(&transaction) {
             Ok(()) => Ok(()),
             // A table or set is gone, and with it the elements.
@@ -225,6 +233,16 @@ impl<'n> Ruleset<'n> {
     fn meet_foreign_firewalls(&mut self) {
         if let Err(error) = foreign::admit(&mut self.backend) {
             self.node.warn(&format!("another firewall may drop containers' traffic: {error}"));
+        }
+    }
+}
+
+impl Drop for Ruleset<'_> {
+    fn drop(&mut self) {
+        if let Some(socket) = std::mem::replace(&mut self.backend, Netlink::open()).into_socket()
+            && self.removed
+        {
+            cleat_kernel::delete::close_elsewhere(socket);
         }
     }
 }
