@@ -51,7 +51,10 @@ fn nerdctl() {
     let about = String::from_utf8_lossy(&output.stderr).into_owned();
     let version = about.lines().next().unwrap().strip_prefix("CNI firewall plugin v").unwrap();
     let numbers: Vec<u32> = version.split(['.', '-', '+']).flat_map(str::parse).collect();
-    assert!(lab.is_reference() || numbers[..3] >= [1, 7, 1][..], "same-bridge and isolated: {about}");
+    assert!(
+        lab.is_reference() || numbers[..3] >= [1, 7, 1][..],
+        "same-bridge and isolated: {about}"
+    );
 
     let chain = lab
         .chain(json!({"cniVersion": "1.0.0", "name": "net", "nerdctlID": "17f29b07",
