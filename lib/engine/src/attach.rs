@@ -15,13 +15,14 @@ use crate::bridge::{self, Ready};
 use crate::container::{self, Configured, Wanted};
 use crate::error::{Error, Result};
 use crate::identity::hashed_name;
+use crate::names::NamesPart;
 use crate::plan::{
     AntiSpoof, AttachmentPlan, BridgePlan, Driver, Grants, Inbound, Lessor, RouteGrant,
 };
 use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
-use crate::ruleset::{self, LinkRules, Ruleset};
+use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
 use crate::undo::Undo;
-use crate::{Node, detach, macvlan, veth};
+use crate::{Node, detach, macvlan, service, veth};
 
 /// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
 const CARRIER: Duration = Duration::from_secs(10);
@@ -75,6 +76,8 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
         node.attachments().replace(&name, &record)?;
     }
 
+    record.names = names_part(node, plan, &grants);
+
     let mut rtnl = Rtnl::open()?;
     let attached = match &plan.network.driver {
         Driver::Bridge(driver) => {
@@ -95,6 +98,7 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     }
     node.attachments().replace(&name, &record)?;
     undo.commit();
+    await_answers(node, &record);
     Ok(Attached { interfaces: attached, grants })
 }
 
@@ -168,6 +172,11 @@ impl<'a> Making<'_, 'a> {
         ])
     }
 
+    fn dns(&self) -> Option<LinkDns> {
+        let dns = self.plan.network.dns.as_ref()?;
+        Some(LinkDns { port: service::served(self.node).port, intercept: dns.intercept })
+    }
+
     fn add_rules(
         &self,
         bridge: &Ready,
@@ -180,6 +189,7 @@ impl<'a> Making<'_, 'a> {
             networks: vec![plan.network.name.clone()],
             inbound: plan.network.inbound,
             gateways: bridge.gateways.clone(),
+            dns: self.dns(),
             mac: bridge.link.mac,
             ..LinkRules::open(&bridge.link.name)
         };
@@ -261,6 +271,33 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
         spoof_guard: network.anti_spoof != AntiSpoof::Off && on_bridge,
         strict: network.anti_spoof == AntiSpoof::Strict && on_bridge,
         host_access: None,
+    }
+}
+
+/// What is answered about it, and where.
+fn names_part(node: &Node, plan: &AttachmentPlan, grants: &Grants) -> Option<NamesPart> {
+    let dns = plan.network.dns.as_ref()?;
+    let has_gateway = matches!(&plan.network.driver, Driver::Bridge(bridge) if bridge.gateway);
+    let gateways = grants.addresses.iter().filter_map(|grant| grant.gateway);
+    let mut servers = dns.servers.clone();
+    servers.extend(plan.names.servers.iter().filter(|server| !dns.servers.contains(server)));
+    Some(NamesPart {
+        names: plan.names.usable(node.warner()),
+        asks: gateways.filter(|_| has_gateway).collect(),
+        servers,
+        internal: plan.network.inbound == Inbound::Internal,
+        domain: None,
+    })
+}
+
+/// Once attach has returned, names are answered.
+fn await_answers(node: &Node, record: &AttachmentRecord) {
+    match &record.names {
+        None => {}
+        Some(names) if names.asks.is_empty() => {
+            service::await_inside(node, &record.id.record_name());
+        }
+        Some(names) => service::await_gateways(node, &names.asks),
     }
 }
 

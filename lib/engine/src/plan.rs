@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::identity::AttachmentId;
+use crate::names::NamesPlan;
 
 /// A network as the engine needs it. Stored when first used; repair and collection use only
 /// what is stored.
@@ -30,10 +31,25 @@ pub struct NetworkPlan {
     pub anti_spoof: AntiSpoof,
     /// Write a permanent neighbour entry per lease.
     pub permanent_neighbours: bool,
+    /// Names for its containers; `None`: none are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsPlan>,
 }
 
 impl Document for NetworkPlan {
     const SCHEMA: u32 = 1;
+}
+
+/// Names for the containers of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsPlan {
+    /// Where questions go that are not about names here; empty: where the container's or the
+    /// host's own go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
+    /// Whatever server a container asks, its question is answered here.
+    #[serde(default)]
+    pub intercept: bool,
 }
 
 /// How attachments are linked.
@@ -139,6 +155,8 @@ pub struct AttachmentPlan {
     pub netns: PathBuf,
     /// The container's link address; `None`: derived from its address.
     pub mac: Option<Mac>,
+    /// What it is to be called, where the network has names.
+    pub names: NamesPlan,
 }
 
 /// An address for an attachment.

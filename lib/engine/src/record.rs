@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Node;
 use crate::error::Result;
 use crate::identity::AttachmentId;
+use crate::names::NamesPart;
 use crate::plan::Grant;
 
 /// One attachment.
@@ -45,6 +46,9 @@ pub struct AttachmentRecord {
     /// What tuning changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuning: Option<TuningPart>,
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NamesPart>,
 }
 
 impl Document for AttachmentRecord {
@@ -65,6 +69,7 @@ impl AttachmentRecord {
             ports: None,
             policy: None,
             tuning: None,
+            names: None,
         }
     }
 
@@ -125,6 +130,7 @@ impl AttachmentRecord {
             && self.ports.is_none()
             && self.policy.is_none()
             && self.tuning.is_none()
+            && self.names.is_none()
     }
 }
 

@@ -5,6 +5,7 @@ use cleat_cni::{CniResult, Error, Request};
 use cleat_engine::plan::{AttachmentPlan, Driver, Lessor, NetworkPlan};
 use cleat_engine::{AttachmentId, Detach};
 
+use crate::names;
 use crate::{Addressing, attached_result, attachment, is_valid, node, own_addresses, previous};
 use crate::{remembered, to_cni};
 
@@ -15,7 +16,8 @@ pub fn add(request: &Request, plan: &AttachmentPlan) -> Result<CniResult, Error>
     let gateway = matches!(&plan.network.driver, Driver::Bridge(bridge) if bridge.gateway);
     let mut addressing = Addressing::read(&node, request)?.deriving_gateways(gateway);
     let attached = cleat_engine::attach(&node, plan, &mut addressing).map_err(to_cni)?;
-    Ok(attached_result(request, &attached, addressing.dns()))
+    let dns = names::answered_by(request, plan, &attached.grants, addressing.dns())?;
+    Ok(attached_result(request, &attached, dns))
 }
 
 /// DEL. `bridge` is that of the configuration, as far as it can be read.

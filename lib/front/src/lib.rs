@@ -8,6 +8,7 @@ mod convert;
 mod errors;
 mod host_local;
 pub mod interface;
+mod names;
 mod static_addresses;
 
 use cleat_cni::{Error, Request};
@@ -18,6 +19,7 @@ pub use config::{RequestedMac, parse_mac, requested_mac, runtime_value, settings
 pub use convert::{attached_result, grants_of, own_addresses, remembered, result_of, route_grant};
 pub use errors::{code, to_cni};
 pub use host_local::HostLocal;
+pub use names::{DOMAIN, answered_by, dns_plan, names_plan};
 pub use static_addresses::StaticAddresses;
 
 /// This node, as the environment describes it. Warnings go to standard error.

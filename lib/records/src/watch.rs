@@ -5,7 +5,9 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -71,6 +73,18 @@ impl Watch {
             changes = vec![Change::Rescan];
         }
         Ok(changes)
+    }
+
+    /// Waits until there is something to say, for this long at the most, and says it.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the kernel's queue cannot be waited for or read.
+    pub fn wait(&mut self, at_most: Duration) -> Result<Vec<Change>> {
+        let timeout = Timespec::try_from(at_most).ok();
+        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => self.drain(),
+            Err(e) => Err(Error::file("wait for", &self.dir, e)),
+        }
     }
 
     /// The directory as given.

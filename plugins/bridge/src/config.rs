@@ -2,7 +2,7 @@
 
 use cleat_cni::{Error, Request, name};
 use cleat_engine::plan::{AntiSpoof, AttachmentPlan, BridgePlan, Driver, Inbound, NetworkPlan};
-use cleat_front::{RequestedMac, attachment, requested_mac};
+use cleat_front::{RequestedMac, attachment, dns_plan, names_plan, requested_mac};
 use serde::Deserialize;
 
 const DEFAULT_BRIDGE: &str = "cni0";
@@ -50,7 +50,8 @@ pub(crate) fn plan(request: &Request) -> Result<AttachmentPlan, Error> {
     let netns = request.netns.clone().unwrap_or_default();
     let order = [RequestedMac::Capability, RequestedMac::Args, RequestedMac::Environment];
     let mac = requested_mac(request, &order)?;
-    Ok(AttachmentPlan { id: attachment(request), network, netns, mac })
+    let names = names_plan(request)?;
+    Ok(AttachmentPlan { id: attachment(request), network, netns, mac, names })
 }
 
 /// The network that the configuration describes.
@@ -99,6 +100,7 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
         masquerade: wire.ip_masq,
         anti_spoof: anti_spoof(&wire)?,
         permanent_neighbours: wire.permanent_neighbours.unwrap_or(true),
+        dns: dns_plan(request)?,
         driver: Driver::Bridge(BridgePlan {
             bridge,
             gateway,

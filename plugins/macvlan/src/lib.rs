@@ -5,7 +5,9 @@ use cleat_cni::{CniResult, Error, Plugin, Request};
 use cleat_engine::plan::{
     AntiSpoof, AttachmentPlan, Driver, Inbound, MacvlanMode, MacvlanPlan, NetworkPlan,
 };
-use cleat_front::{RequestedMac, attachment, interface, parse_mac, requested_mac};
+use cleat_front::{
+    RequestedMac, attachment, dns_plan, interface, names_plan, parse_mac, requested_mac,
+};
 use serde::Deserialize;
 
 /// The plugin.
@@ -59,7 +61,8 @@ fn plan(request: &Request) -> Result<AttachmentPlan, Error> {
         (asked, _) => asked,
     };
     let netns = request.netns.clone().unwrap_or_default();
-    Ok(AttachmentPlan { id: attachment(request), network, netns, mac })
+    let names = names_plan(request)?;
+    Ok(AttachmentPlan { id: attachment(request), network, netns, mac, names })
 }
 
 fn network(request: &Request, wire: &Wire) -> Result<NetworkPlan, Error> {
@@ -87,6 +90,7 @@ fn network(request: &Request, wire: &Wire) -> Result<NetworkPlan, Error> {
         masquerade: false,
         anti_spoof: AntiSpoof::Off,
         permanent_neighbours: false,
+        dns: dns_plan(request)?,
         driver: Driver::Macvlan(MacvlanPlan {
             master: wire.master.clone(),
             mode,

@@ -166,7 +166,7 @@ pub(crate) fn binding_element(binding: &Binding) -> (SetName, Element) {
     (set, Element::map(key, to))
 }
 
-fn by_family(address: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {
+pub(super) fn by_family(address: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {
     if address.is_ipv4() { v4 } else { v6 }
 }
 

@@ -8,13 +8,14 @@ use cleat_nft::{Element, Key, Transaction, Verdict};
 use cleat_records::Document;
 use serde::{Deserialize, Serialize};
 
-use super::elements::Elements;
+use super::elements::{Elements, by_family};
 use super::{BRIDGE, INET};
 use crate::Node;
 use crate::error::Result;
 use crate::identity::hashed_name;
 use crate::plan::Inbound;
-use crate::record::Ingress;
+use crate::record::{Ingress, Protocol};
+use crate::service::DNS_PORT;
 
 /// The rules of a link that leads to containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +40,21 @@ pub struct LinkRules {
     /// Addresses of the host on it, which no container may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// The host answers names at its addresses on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<LinkDns>,
     /// Its link address, which no container may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+}
+
+/// How questions from a link reach the one who answers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDns {
+    /// The port he listens at, if not 53 as is asked.
+    pub port: u16,
+    /// Questions to other servers are led to him as well.
+    pub intercept: bool,
 }
 
 impl Document for LinkRules {
@@ -60,6 +73,7 @@ impl LinkRules {
             ingress: None,
             admin_chains: Vec::new(),
             gateways: Vec::new(),
+            dns: None,
             mac: None,
         }
     }
@@ -69,6 +83,7 @@ impl LinkRules {
         self.settled
             && self.inbound == wanted.inbound
             && (wanted.ingress.is_none() || self.ingress == wanted.ingress)
+            && (wanted.dns.is_none() || self.dns == wanted.dns)
             && (wanted.mac.is_none() || self.mac == wanted.mac)
             && wanted.networks.iter().all(|n| self.networks.contains(n))
             && wanted.gateways.iter().all(|g| self.gateways.contains(g))
@@ -88,6 +103,7 @@ impl LinkRules {
         self.created |= wanted.created;
         self.inbound = wanted.inbound;
         self.ingress = wanted.ingress.or(self.ingress);
+        self.dns = wanted.dns.or(self.dns);
         self.mac = wanted.mac.or(self.mac);
         unite(&mut self.networks, &wanted.networks);
         unite(&mut self.gateways, &wanted.gateways);
@@ -122,13 +138,39 @@ impl LinkRules {
             elements.push(INET, "policied", Element::new(link()));
         }
         for gateway in &self.gateways {
-            let set = if gateway.is_ipv4() { "held4" } else { "held6" };
+            let set = by_family(*gateway, "held4", "held6");
             elements.push(BRIDGE, set, Element::new(Key::new().ip(*gateway)));
         }
         if let Some(mac) = self.mac {
             elements.push(BRIDGE, "held_mac", Element::new(Key::new().mac(mac.0)));
         }
+        if let Some(dns) = self.dns {
+            self.lead_questions(dns, &mut elements);
+        }
         elements
+    }
+
+    /// Questions to a gateway go to whoever answers names, also where port 53 is published on all
+    /// addresses of the host.
+    fn lead_questions(&self, dns: LinkDns, elements: &mut Elements) {
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let asked = |key: Key| key.proto(protocol.number()).port(DNS_PORT);
+            for gateway in &self.gateways {
+                let to = Key::new().ip(*gateway).port(dns.port);
+                let exact = by_family(*gateway, "exact4", "exact6");
+                elements.push(INET, exact, Element::map(asked(Key::new().ip(*gateway)), to));
+            }
+            // Of several gateways of a family the first one will do.
+            for v4 in [true, false] {
+                let gateway = self.gateways.iter().find(|g| g.is_ipv4() == v4);
+                if let Some(gateway) = gateway.filter(|_| dns.intercept) {
+                    let to = Key::new().ip(*gateway).port(dns.port);
+                    let set = by_family(*gateway, "intercept4", "intercept6");
+                    let key = asked(Key::new().ifname(&self.link));
+                    elements.push(INET, set, Element::map(key, to));
+                }
+            }
+        }
     }
 }
 

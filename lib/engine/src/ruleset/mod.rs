@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
 
 use links::Enlisted;
-pub use links::LinkRules;
+pub use links::{LinkDns, LinkRules};
 use skeleton::Shape;
 pub use skeleton::{BRIDGE, INET, MARK};
 

@@ -96,6 +96,8 @@ fn inet_sets(tx: &mut Transaction) {
         Set::map("exact6", &[Ipv6, Proto, Service], &[Ipv6, Service]),
         Set::map("any4", &[Proto, Service], &[Ipv4, Service]),
         Set::map("any6", &[Proto, Service], &[Ipv6, Service]),
+        Set::map("intercept4", &[IfName, Proto, Service], &[Ipv4, Service]),
+        Set::map("intercept6", &[IfName, Proto, Service], &[Ipv6, Service]),
         Set::new("specific4", &[Proto, Service]),
         Set::new("specific6", &[Proto, Service]),
         Set::new("snat4", &[Ipv4]),
@@ -145,6 +147,11 @@ fn guard_rules(tx: &mut Transaction) {
 }
 
 fn nat_rules(tx: &mut Transaction) {
+    for (family, map) in [(Family::Ip, "intercept4"), (Family::Ip6, "intercept6")] {
+        let by_link = [Select::Iifname, Select::L4proto, Select::Dport];
+        let parts = vec![expr::match_nfproto(family), expr::dnat_map(family, &by_link, map)];
+        rule(tx, INET, "prerouting", parts);
+    }
     for chain in ["prerouting", "output"] {
         rule(tx, INET, chain, vec![expr::fib_daddr_local(), expr::jump("published")]);
     }
@@ -259,6 +266,8 @@ fn input_rules(tx: &mut Transaction) {
     let accept = |condition: Vec<Expr>| vec![condition, expr::verdict(cleat_nft::Verdict::Return)];
     let chain = "in_internal";
     rule(tx, INET, chain, accept(expr::ct_state(state::ESTABLISHED | state::RELATED)));
+    // Led from port 53 to whoever answers names.
+    rule(tx, INET, chain, accept(expr::ct_status_dnat()));
     rule(tx, INET, chain, accept(expr::match_dport(UDP, 53)));
     rule(tx, INET, chain, accept(expr::match_dport(TCP, 53)));
     rule(tx, INET, chain, accept(expr::match_l4proto(ICMP)));
