@@ -37,7 +37,7 @@ pub use collect::collect;
 pub use detach::{Detach, detach};
 pub use error::{Error, Result};
 pub use identity::AttachmentId;
-pub use node::{Dirs, Node};
+pub use node::{Dirs, Node, UNKNOWN_BOOT};
 pub use status::status;
 pub use uninstall::uninstall;
 

@@ -11,7 +11,8 @@ use crate::plan::NetworkPlan;
 use crate::record::AttachmentRecord;
 use crate::ruleset::LinkRules;
 
-const UNKNOWN_BOOT: &str = "unknown";
+/// What stands for this boot's id where the kernel hides it.
+pub const UNKNOWN_BOOT: &str = "unknown";
 
 /// The folders that cleat keeps its state in.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod conntrack;
+pub mod datagram;
 pub mod delete;
 pub mod error;
 pub mod link;

@@ -168,8 +168,11 @@ fn create_named(temp: &Path, mode: u32) -> Result<(PathBuf, File)> {
 /// More than writers of one file will ever meet.
 const TRIES: u32 = 1000;
 
-/// Makes a directory and its parents, mode 0700.
-pub(crate) fn make_dir(dir: &Path, durability: Durability) -> Result<()> {
+/// Makes a directory and its parents, mode 0700; one that is there stays as it is.
+///
+/// # Errors
+/// [`Error::File`] naming the directory.
+pub fn make_dir(dir: &Path, durability: Durability) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

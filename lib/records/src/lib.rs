@@ -12,7 +12,7 @@ mod name;
 mod store;
 mod watch;
 
-pub use atomic::{Durability, write_atomic};
+pub use atomic::{Durability, make_dir, write_atomic};
 pub use error::{Error, Result};
 pub use lock::{Lock, Locks};
 pub use store::{Document, Store};

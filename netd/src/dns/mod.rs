@@ -1,0 +1,16 @@
+//! Names, answered: questions come in at the gateways of networks, or inside containers that have
+//! none; answers come from the names of this node, or from other servers.
+
+pub mod answerer;
+pub mod forward;
+mod inside;
+mod listeners;
+pub mod question;
+mod reply;
+mod socket;
+mod tcp;
+mod udp;
+mod zone;
+
+pub use listeners::Listeners;
+pub use zone::full_name;

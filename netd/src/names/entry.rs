@@ -1,0 +1,55 @@
+//! One attachment with names, as far as answers need it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cleat_engine::names::NamesPart;
+use cleat_engine::record::{AttachmentRecord, Binding, Phase};
+
+/// An attachment that names stand for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name of its record.
+    pub record: String,
+    /// Its container.
+    pub owner: Arc<str>,
+    /// Its network, in lower case.
+    pub network: Arc<str>,
+    /// A domain that its network's names stand in, beside that of all.
+    pub domain: Option<Arc<str>>,
+    /// Its names in lower case, the first one before all.
+    pub names: Box<[Arc<str>]>,
+    /// Its addresses.
+    pub addresses: Box<[IpAddr]>,
+    /// What is published of it.
+    pub ports: Box<[Binding]>,
+    /// The rest of what its record says of names.
+    pub part: NamesPart,
+    /// Where its namespace was, with the namespace's cookie; kept where netd listens inside.
+    pub netns: Option<(PathBuf, Option<u64>)>,
+}
+
+impl Entry {
+    /// What a record says; `None` where it has no names, or is not made yet.
+    pub fn of(name: &str, record: AttachmentRecord) -> Option<Self> {
+        let mut part = record.names?;
+        let is_made = record.link.as_ref().is_none_or(|link| link.phase == Phase::Ready);
+        if !is_made {
+            return None;
+        }
+        let names = std::mem::take(&mut part.names);
+        let listens_inside = part.asks.is_empty();
+        Some(Self {
+            record: name.to_owned(),
+            owner: record.id.owner.into(),
+            domain: part.domain.take().map(Arc::from),
+            network: record.id.network.to_ascii_lowercase().into(),
+            names: names.into_iter().map(Arc::from).collect(),
+            addresses: record.addresses.iter().map(|grant| grant.address.addr()).collect(),
+            ports: record.ports.map(|ports| ports.bindings.into()).unwrap_or_default(),
+            part,
+            netns: record.netns.filter(|_| listens_inside).map(|netns| (netns.path, netns.cookie)),
+        })
+    }
+}

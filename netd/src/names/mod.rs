@@ -1,0 +1,9 @@
+//! Which names there are: an index over the records, kept as they are.
+
+mod directory;
+mod entry;
+mod index;
+
+pub use directory::Directory;
+pub use entry::Entry;
+pub use index::{Entries, Index};
