@@ -247,7 +247,7 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
     node.warn(&format!("{}: taking back what an interrupted attach left", plan.id));
     let mut errors = Vec::new();
     record.complete(plan.mac, &lessor.held());
-    detach::take_back(node, &record, Some(&plan.netns), &mut errors);
+    detach::take_back(node, (&record, detach::Sequel::More), Some(&plan.netns), &mut errors);
     if let Err(error) = lessor.release() {
         errors.push(error);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cleat_ipam::{Directory, Owner};
 
 use crate::Node;
-use crate::detach::{note, remove_record, take_back};
+use crate::detach::{Sequel, note, remove_record, take_back};
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::record::AttachmentRecord;
@@ -58,7 +58,7 @@ fn free(
     let id = record.id.clone();
     let mut own = Vec::new();
     if node.is_this_boot(&record.boot) {
-        take_back(node, &record, None, &mut own);
+        take_back(node, (&record, Sequel::More), None, &mut own);
     } else {
         remove_record(node, name);
     }

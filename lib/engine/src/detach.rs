@@ -40,7 +40,7 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
         if record.is_being_attached() {
             record.complete(None, &lessor.held());
         }
-        take_back(node, &record, asked.netns.as_deref(), &mut errors);
+        take_back(node, (&record, Sequel::None), asked.netns.as_deref(), &mut errors);
         // Parts of chained plugins alone: another program made the interface.
         if asked.delete_interface && record.link.is_none() {
             remove_unknown(node, asked, lessor, &mut errors);
@@ -59,10 +59,19 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
     if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: asked.id.clone(), errors }) }
 }
 
+/// What the process does with the ruleset after an attachment is freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    /// Nothing.
+    None,
+    /// It may need it again.
+    More,
+}
+
 /// Frees what a record says, and removes it.
 pub(crate) fn take_back(
     node: &Node,
-    record: &AttachmentRecord,
+    (record, sequel): (&AttachmentRecord, Sequel),
     netns: Option<&Path>,
     errors: &mut Vec<Error>,
 ) {
@@ -77,11 +86,9 @@ pub(crate) fn take_back(
         match &link.host {
             Some(host) => {
                 let addresses = record.addresses.iter().map(|g| g.address.addr());
-                let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
                 let bridge = link.neighbours.then_some(link.master.as_str());
-                note(errors, remove_link_of(host, bridge, addresses, &hold));
-                drop(hold);
-                ruleset.is_held();
+                let done = (sequel == Sequel::None).then_some(ruleset);
+                note(errors, remove_link_of(host, bridge, addresses, done));
             }
             None => {
                 let path = netns.or(record.netns.as_ref().map(|n| n.path.as_path()));
@@ -122,7 +129,7 @@ fn remove_link_of(
     host: &str,
     bridge: Option<&str>,
     addresses: impl Iterator<Item = IpAddr>,
-    hold: &[std::os::fd::BorrowedFd<'_>],
+    done: Option<Ruleset<'_>>,
 ) -> Result<()> {
     let mut rtnl = Rtnl::open()?;
     if let Some(bridge) = bridge
@@ -132,7 +139,11 @@ fn remove_link_of(
             rtnl.remove(Change::DeleteNeighbour { link: link.index, address })?;
         }
     }
-    rtnl.delete_link_fast(&Which::Name(host.to_owned()), hold)?;
+    // Asking costs less than a process that deletes nothing.
+    if rtnl.link(host)?.is_some() {
+        let socket = done.and_then(Ruleset::into_socket);
+        rtnl.delete_link_fast(&Which::Name(host.to_owned()), socket)?;
+    }
     Ok(())
 }
 
@@ -158,22 +169,16 @@ fn remove_unknown(node: &Node, asked: &Detach, lessor: &mut dyn Lessor, errors: 
     if let Some(netns) = asked.netns.as_deref().and_then(|path| Namespace::open(path).ok())
         && !netns.is_current()
     {
-        note(errors, remove_inside(&netns, &asked.id.slot, &mut addresses, &ruleset));
+        note(errors, remove_inside(&netns, &asked.id.slot, &mut addresses));
     }
-    let host = asked.id.host_link_name(0);
-    let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
-    let bridge = asked.bridge.as_deref();
-    note(errors, remove_link_of(&host, bridge, addresses.iter().copied(), &hold));
-    drop(hold);
     note(errors, legacy::remove(ruleset.backend(), &asked.id, &addresses));
+    let host = asked.id.host_link_name(0);
+    let bridge = asked.bridge.as_deref();
+    let addresses = addresses.iter().copied();
+    note(errors, remove_link_of(&host, bridge, addresses, Some(ruleset)));
 }
 
-fn remove_inside(
-    netns: &Namespace,
-    ifname: &str,
-    addresses: &mut Vec<IpAddr>,
-    ruleset: &Ruleset<'_>,
-) -> Result<()> {
+fn remove_inside(netns: &Namespace, ifname: &str, addresses: &mut Vec<IpAddr>) -> Result<()> {
     let mut rtnl = Rtnl::open_in(netns)?;
     let Some(link) = rtnl.link(ifname)? else {
         return Ok(());
@@ -183,8 +188,7 @@ fn remove_inside(
             addresses.push(address.net.addr());
         }
     }
-    let hold: Vec<_> = ruleset.descriptor().into_iter().collect();
-    rtnl.delete_link_fast(&Which::Index(link.index), &hold)?;
+    rtnl.delete_link_fast(&Which::Index(link.index), None)?;
     Ok(())
 }
 

@@ -124,7 +124,7 @@ pub(crate) fn remove(node: &Node, record: &AttachmentRecord, netns: Option<&Path
             && let Some(link) = rtnl.link(&record.id.slot)?
             && link.kind == "macvlan"
         {
-            rtnl.delete_link_fast(&Which::Index(link.index), &[])?;
+            rtnl.delete_link_fast(&Which::Index(link.index), None)?;
         }
     }
     if let Some(name) = record.link.as_ref().and_then(|link| link.host_access.as_deref()) {

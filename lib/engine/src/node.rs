@@ -1,7 +1,7 @@
 //! This node as the engine sees it: where its state lies, which boot this is, where warnings
 //! go. Made once by a front; opens nothing that is not needed.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::path::PathBuf;
 
 use cleat_records::{Durability, Lock, Locks, Store};
@@ -9,7 +9,7 @@ use cleat_records::{Durability, Lock, Locks, Store};
 use crate::error::{Error, Result};
 use crate::plan::NetworkPlan;
 use crate::record::AttachmentRecord;
-use crate::ruleset::LinkRules;
+use crate::ruleset::{LinkRules, Shared};
 
 /// What stands for this boot's id where the kernel hides it.
 pub const UNKNOWN_BOOT: &str = "unknown";
@@ -45,12 +45,14 @@ pub struct Node {
     dirs: Dirs,
     boot_id: OnceCell<String>,
     warn: Box<dyn Fn(&str)>,
+    /// Between two rulesets.
+    pub(crate) nft: Cell<Option<Shared>>,
 }
 
 impl Node {
     /// A node with its state in `dirs`; `warn` hears of what is wrong but not fatal.
     pub fn new(dirs: Dirs, warn: impl Fn(&str) + 'static) -> Self {
-        Self { dirs, boot_id: OnceCell::new(), warn: Box::new(warn) }
+        Self { dirs, boot_id: OnceCell::new(), warn: Box::new(warn), nft: Cell::default() }
     }
 
     /// The folders.

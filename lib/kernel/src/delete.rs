@@ -5,7 +5,7 @@
 //! caller goes on at the notice that the request's `NLM_F_ECHO` brings, after about 1 ms. On
 //! kernels that do not echo a deletion the acknowledgement ends the wait, as without a child.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -21,14 +21,21 @@ use crate::{Rtnl, Socket};
 
 const RTM_DELLINK: u16 = 17;
 
+/// How long a child keeps an nfnetlink socket through which something was removed. Whoever closes
+/// any such socket before the kernel has freed what was removed, by whichever process, waits for
+/// that under nf_tables' one lock, and every transaction of the namespace waits along
+/// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). The freeing takes some 15 ms; a second
+/// outlasts also the removals of two hundred containers that go at once.
+const LINGER: i32 = 1000;
+
 impl Rtnl {
     /// Removes a link; `false` where there was none. At return its name is free.
     ///
-    /// Sockets in `hold` stay open in the child: closing the last descriptor of an nfnetlink
-    /// socket while the deletion is under way would make the caller wait after all. The child
-    /// holds nothing else of the caller's, standard streams included, and ends by itself within
-    /// some 25 ms; a caller that lives longer than that leaves its reaping to [`reap`].
-    pub fn delete_link_fast(&mut self, which: &Which, hold: &[BorrowedFd<'_>]) -> Result<bool> {
+    /// The child takes over an nfnetlink socket that is done with, as [`close_elsewhere`] does. It
+    /// holds nothing else of the caller's, standard streams included, and ends by itself, within
+    /// some 25 ms, or a second with such a socket; a caller that lives longer than that leaves its
+    /// reaping to [`reap`].
+    pub fn delete_link_fast(&mut self, which: &Which, done: Option<Socket>) -> Result<bool> {
         let mut batch = Batch::new();
         {
             let index = if let Which::Index(index) = which { *index } else { 0 };
@@ -40,7 +47,7 @@ impl Rtnl {
             }
         }
         let refused = |errno| Error::kernel("delete link", which.to_string(), errno);
-        match in_child(self.socket_mut(), &mut batch, hold) {
+        match in_child(self.socket_mut(), &mut batch, done.as_ref()) {
             Ok(outcome) => outcome,
             // No child could be made: wait for the kernel here.
             Err(_) => self.socket_mut().send_batch(&mut batch)?.map_err(|r| r.errno),
@@ -60,31 +67,24 @@ pub fn reap() {
     while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
 }
 
-/// Closes an nfnetlink socket through which something was removed. The last close waits some 7 ms
-/// for the removal's end: a child process has it. Where none can be made, the caller waits.
+/// Leaves an nfnetlink socket through which something was removed to a child process, which
+/// closes it when nobody has to wait for that any more. Where none can be made, the caller waits.
 pub fn close_elsewhere(socket: Socket) {
-    let Ok((waiting, end)) = pipe_with(PipeFlags::CLOEXEC) else {
-        return;
-    };
-    let mut keep = [socket.as_fd().as_raw_fd(), waiting.as_raw_fd()];
-    keep.sort_unstable();
-    // The child's is the last one: it waits until both of these are closed here.
-    let _ = sys::in_child(&sys::Task::AwaitEnd(waiting.as_fd()), &keep);
-    drop(socket);
-    drop(end);
+    let _ = sys::in_child(&sys::Task { send: None, linger: linger(Some(&socket)) }, None);
+}
+
+fn linger(socket: Option<&Socket>) -> Option<(BorrowedFd<'_>, i32)> {
+    socket.map(|socket| (socket.as_fd(), LINGER))
 }
 
 type Outcome = std::result::Result<(), Errno>;
 
-fn in_child(socket: &mut Socket, batch: &mut Batch, hold: &[BorrowedFd<'_>]) -> Result<Outcome> {
+fn in_child(socket: &mut Socket, batch: &mut Batch, done: Option<&Socket>) -> Result<Outcome> {
     let failed = |errno| Error::kernel("make", "pipe", errno);
     let (alive, end) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let (seq, request) = socket.sealed(batch);
-    let mut keep: Vec<RawFd> = hold.iter().map(AsRawFd::as_raw_fd).collect();
-    keep.extend([socket.as_fd().as_raw_fd(), end.as_raw_fd()]);
-    keep.sort_unstable();
-    sys::in_child(&sys::Task::Send(socket.as_fd(), &request), &keep)
-        .map_err(|errno| Error::kernel("fork", "", errno))?;
+    let task = sys::Task { send: Some((socket.as_fd(), &request)), linger: linger(done) };
+    sys::in_child(&task, Some(end.as_fd())).map_err(|errno| Error::kernel("fork", "", errno))?;
     drop(end);
     loop {
         let mut fds = [PollFd::new(&*socket, PollFlags::IN), PollFd::new(&alive, PollFlags::IN)];

@@ -14,6 +14,7 @@ pub mod process;
 pub mod rtnl;
 pub mod socket;
 pub mod spawn;
+pub mod start;
 mod sys;
 pub mod sysctl;
 pub mod wire;

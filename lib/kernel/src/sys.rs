@@ -109,43 +109,55 @@ pub(crate) fn next_signal(set: &libc::sigset_t) -> Result<(i32, bool), Errno> {
     }
 }
 
-/// What a child does before it ends.
-pub(crate) enum Task<'t> {
+/// What a child of [`in_child`] does, in this order, before it ends.
+pub(crate) struct Task<'t> {
     /// Sends the bytes, waiting for as long as the kernel works on them.
-    Send(BorrowedFd<'t>, &'t [u8]),
-    /// Waits until the other end of a pipe is closed.
-    AwaitEnd(BorrowedFd<'t>),
+    pub(crate) send: Option<(BorrowedFd<'t>, &'t [u8])>,
+    /// Keeps this descriptor alone, for so many milliseconds.
+    pub(crate) linger: Option<(BorrowedFd<'t>, i32)>,
 }
 
-/// Forks a child that closes every descriptor but those in `keep` (sorted), does its task, and
+/// Forks a child that closes every descriptor but those of its task and `end`, does the task, and
 /// ends.
-pub(crate) fn in_child(task: &Task<'_>, keep: &[RawFd]) -> Result<(), Errno> {
+pub(crate) fn in_child(task: &Task<'_>, end: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
+    let (sent, kept) = (number(task.send.map(|s| s.0)), number(task.linger.map(|l| l.0)));
+    let mut keep = [sent, kept, number(end)];
+    keep.sort_unstable();
     // SAFETY: the child calls only async-signal-safe functions (system calls) on memory that
     // was prepared before, and never returns from here.
     unsafe {
         match libc::fork() {
             -1 => Err(last_errno()),
             0 => {
-                let mut from: RawFd = 0;
-                for &fd in keep {
-                    if fd > from {
-                        libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
-                    }
-                    from = fd + 1;
+                close_all_but(&keep);
+                if let Some((socket, bytes)) = task.send {
+                    libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0);
                 }
-                libc::syscall(libc::SYS_close_range, from, RawFd::MAX, 0);
-                match task {
-                    Task::Send(socket, bytes) => {
-                        libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0);
-                    }
-                    Task::AwaitEnd(pipe) => {
-                        let mut byte = 0u8;
-                        libc::read(pipe.as_raw_fd(), (&raw mut byte).cast(), 1);
-                    }
+                if let Some((_, milliseconds)) = task.linger {
+                    // A socket of a container would keep the container's namespace.
+                    close_all_but(&[kept]);
+                    libc::poll(std::ptr::null_mut(), 0, milliseconds);
                 }
                 libc::_exit(0)
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Closes every descriptor but these, which are in order; those below 0 are none.
+fn close_all_but(keep: &[RawFd]) {
+    let close = |from: RawFd, to: RawFd| {
+        if from <= to {
+            // SAFETY: only a child that is about to end closes what others own.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        }
+    };
+    let mut from = 0;
+    for &fd in keep.iter().filter(|fd| **fd >= 0) {
+        close(from, fd - 1);
+        from = fd + 1;
+    }
+    close(from, RawFd::MAX);
 }

@@ -118,10 +118,10 @@ fn a_bridge_with_a_container() {
         );
         assert_eq!(inside.route_to("8.8.8.8".parse().unwrap()).unwrap(), Some(eth0.index));
 
-        assert!(rtnl.delete_link_fast(&Which::Name("vethx".into()), &[]).unwrap());
+        assert!(rtnl.delete_link_fast(&Which::Name("vethx".into()), None).unwrap());
         assert!(rtnl.link("vethx").unwrap().is_none());
         assert!(inside.link("eth0").unwrap().is_none());
-        assert!(!rtnl.delete_link_fast(&Which::Name("vethx".into()), &[]).unwrap());
+        assert!(!rtnl.delete_link_fast(&Which::Name("vethx".into()), None).unwrap());
     })
     .unwrap();
     cleat_kernel::delete::reap();

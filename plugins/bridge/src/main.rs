@@ -1,7 +1,4 @@
 //! The `bridge` CNI plugin: see the library.
+#![cfg_attr(not(test), no_main)]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    cleat_cni::run(&cleat_bridge::Bridge)
-}
+cleat_engine::kernel::main!(|| cleat_cni::run(&cleat_bridge::Bridge));

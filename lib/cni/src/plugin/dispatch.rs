@@ -6,7 +6,6 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::process::ExitCode;
 
 use super::{Environment, NetConf, Plugin, Request, netns, panic};
 use crate::{CniResult, Command, Error, SpecVersion};
@@ -27,8 +26,8 @@ pub struct Io<'a> {
     pub stderr: &'a mut dyn Write,
 }
 
-/// Runs a plugin in this process, for `main`.
-pub fn run(plugin: &dyn Plugin) -> ExitCode {
+/// Runs a plugin in this process, for `main`. The exit status.
+pub fn run(plugin: &dyn Plugin) -> u8 {
     panic::install_hook();
     let io = Io {
         env: &|name| std::env::var_os(name),
@@ -36,7 +35,7 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
         stdout: &mut std::io::stdout().lock(),
         stderr: &mut std::io::stderr().lock(),
     };
-    ExitCode::from(dispatch(plugin, io))
+    dispatch(plugin, io)
 }
 
 /// Answers one request: 0 for success, 1 for an error.

@@ -1,11 +1,13 @@
 //! Finding a plugin and running it: the only place of the crate that starts a program.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use super::RuntimeError;
@@ -55,8 +57,8 @@ pub fn execute(
     stdin: &[u8],
 ) -> Result<Vec<u8>, RuntimeError> {
     let run_error = |source| RuntimeError::Run { program: program.to_owned(), source };
-    let mut child = start(program, command, env).map_err(run_error)?;
-    let output = converse(&mut child, stdin);
+    let mut child = start(program, command, env, stdin).map_err(run_error)?;
+    let output = read_all(&mut child);
     // Waiting first: also a child that could not be talked to is not left behind.
     let status = child.wait().map_err(run_error)?;
     let output = output.map_err(run_error)?;
@@ -90,7 +92,12 @@ struct Refusal {
     clippy::disallowed_methods,
     reason = "CNI executes programs, and the end of a write to one gives no event"
 )]
-fn start(program: &Path, command: Command, env: &[(&'static str, OsString)]) -> io::Result<Child> {
+fn start(
+    program: &Path,
+    command: Command,
+    env: &[(&'static str, OsString)],
+    stdin: &[u8],
+) -> io::Result<Child> {
     let mut process = Process::new(program);
     for name in OWN_VARIABLES {
         process.env_remove(name);
@@ -98,7 +105,7 @@ fn start(program: &Path, command: Command, env: &[(&'static str, OsString)]) -> 
     process
         .envs(env.iter().map(|(name, value)| (name, value)))
         .env("CNI_COMMAND", command.as_str())
-        .stdin(Stdio::piped())
+        .stdin(in_memory(stdin)?)
         .stdout(Stdio::piped());
     for delay in BUSY_DELAYS {
         match process.spawn() {
@@ -111,23 +118,18 @@ fn start(program: &Path, command: Command, env: &[(&'static str, OsString)]) -> 
     process.spawn()
 }
 
-/// Writes and reads at the same time, since both pipes may fill.
-fn converse(child: &mut Child, stdin: &[u8]) -> io::Result<Vec<u8>> {
-    let input = child.stdin.take();
+/// A file, not a pipe: a pipe that the program does not empty would take a thread to fill.
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn read_all(child: &mut Child) -> io::Result<Vec<u8>> {
     let mut output = Vec::new();
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(move || match input {
-            Some(mut input) => input.write_all(stdin),
-            None => Ok(()),
-        });
-        if let Some(mut stdout) = child.stdout.take() {
-            stdout.read_to_end(&mut output)?;
-        }
-        match writer.join() {
-            // A plugin need not read what it does not use.
-            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
-    })?;
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_end(&mut output)?;
+    }
     Ok(output)
 }

@@ -9,8 +9,7 @@ pub mod legacy;
 mod links;
 mod skeleton;
 
-use std::os::fd::BorrowedFd;
-
+use cleat_kernel::Socket;
 use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
 
 use links::Enlisted;
@@ -30,30 +29,42 @@ const LOCK: &str = "ruleset";
 /// Access to the ruleset of the calling thread's namespace.
 pub struct Ruleset<'n> {
     node: &'n Node,
+    nft: Shared,
+}
+
+/// The socket that the rulesets of a process share, one after the other: closing one through
+/// which something was removed makes others wait.
+#[derive(Default)]
+pub(crate) struct Shared {
     backend: Netlink,
-    /// Something was removed, so that closing the socket takes long.
+    /// Something was removed.
     removed: bool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(socket) = std::mem::take(&mut self.backend).into_socket()
+            && self.removed
+        {
+            cleat_kernel::delete::close_elsewhere(socket);
+        }
+    }
 }
 
 impl<'n> Ruleset<'n> {
     /// Opens no socket until one is needed.
     pub fn open(node: &'n Node) -> Self {
-        Self { node, backend: Netlink::open(), removed: false }
+        Self { node, nft: node.nft.take().unwrap_or_default() }
     }
 
     /// The backend itself, for questions.
     pub fn backend(&mut self) -> &mut Netlink {
-        &mut self.backend
+        &mut self.nft.backend
     }
 
-    /// The socket's descriptor, if one was opened.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.backend.descriptor()
-    }
-
-    /// A child process holds the socket for long enough: closing it here is no wait.
-    pub(crate) fn is_held(&mut self) {
-        self.removed = false;
+    /// The socket, if one was opened: whoever deletes a link next has it closed along.
+    pub(crate) fn into_socket(mut self) -> Option<Socket> {
+        std::mem::take(&mut self.nft.backend).into_socket()
     }
 
     /// Adds an attachment's elements, and a link's where they are not there yet. `record` is
@@ -73,14 +84,14 @@ impl<'n> Ruleset<'n> {
             return self.rebuild(Some(record));
         }
         elements.add_to(&mut transaction);
-        match self.backend.commit(&transaction) {
+        match self.nft.backend.commit(&transaction) {
             Ok(()) => {}
             Err(error) if error.is_not_found() => self.rebuild(Some(record))?,
             Err(error) if error.is_unsupported() && elements.has_bridge_part() => {
                 self.node.warn(&format!("no protection against spoofing: {error}"));
                 let mut inet_only = Transaction::new();
                 elements.inet_only().add_to(&mut inet_only);
-                self.backend.commit(&inet_only)?;
+                self.nft.backend.commit(&inet_only)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -98,8 +109,8 @@ impl<'n> Ruleset<'n> {
         if transaction.is_empty() {
             return Ok(());
         }
-        self.removed = true;
-        match self.backend.commit(&transaction) {
+        self.nft.removed = true;
+        match self.nft.backend.commit(&transaction) {
             Ok(()) => Ok(()),
             // A table or set is gone, and with it the elements.
             Err(error) if error.is_not_found() => Ok(()),
@@ -109,12 +120,12 @@ impl<'n> Ruleset<'n> {
 
     /// One element of a set of ours.
     pub(crate) fn element(&mut self, set: &str, key: &Key) -> Result<Option<Element>> {
-        Ok(self.backend.element(INET, set, key)?)
+        Ok(self.nft.backend.element(INET, set, key)?)
     }
 
     /// All elements of a set of ours; none if there is no such set.
     pub(crate) fn elements(&mut self, table: Table, set: &str) -> Result<Vec<Element>> {
-        match self.backend.elements(table, set) {
+        match self.nft.backend.elements(table, set) {
             Ok(found) => Ok(found),
             Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error.into()),
@@ -153,7 +164,7 @@ impl<'n> Ruleset<'n> {
         let mut transaction = Transaction::new();
         skeleton::lay(&mut transaction, &shape);
         elements.add_to(&mut transaction);
-        match self.backend.commit(&transaction) {
+        match self.nft.backend.commit(&transaction) {
             Ok(()) => {}
             // Tables of another shape, from another version of this program.
             Err(error) if error.is_exists() => {
@@ -161,13 +172,13 @@ impl<'n> Ruleset<'n> {
                 anew.delete_table(INET).delete_table(BRIDGE);
                 skeleton::lay(&mut anew, &shape);
                 elements.add_to(&mut anew);
-                self.backend.commit(&anew)?;
+                self.nft.backend.commit(&anew)?;
             }
             Err(error) if error.is_unsupported() => {
                 let mut inet_only = Transaction::new();
                 skeleton::lay_inet(&mut inet_only, &shape);
                 elements.inet_only().add_to(&mut inet_only);
-                self.backend.commit(&inet_only)?;
+                self.nft.backend.commit(&inet_only)?;
                 self.node.warn(&format!("no protection against spoofing: {error}"));
             }
             Err(error) => return Err(error.into()),
@@ -191,7 +202,7 @@ impl<'n> Ruleset<'n> {
             Enlisted::ByRebuild => return self.rebuild(None),
             Enlisted::ByElements => {}
         }
-        match self.backend.commit(&transaction) {
+        match self.nft.backend.commit(&transaction) {
             Ok(()) => {}
             Err(error) if error.is_not_found() => return self.rebuild(None),
             Err(error) => return Err(error.into()),
@@ -217,21 +228,21 @@ impl<'n> Ruleset<'n> {
 
     /// Removes both tables and what stands in other people's.
     pub fn uninstall(&mut self) -> Result<()> {
-        foreign::withdraw(&mut self.backend)?;
+        foreign::withdraw(&mut self.nft.backend)?;
         let mut transaction = Transaction::new();
         for table in [INET, BRIDGE] {
-            if self.backend.table_exists(table)? {
+            if self.nft.backend.table_exists(table)? {
                 transaction.delete_table(table);
             }
         }
         if !transaction.is_empty() {
-            self.backend.commit(&transaction)?;
+            self.nft.backend.commit(&transaction)?;
         }
         Ok(())
     }
 
     fn meet_foreign_firewalls(&mut self) {
-        if let Err(error) = foreign::admit(&mut self.backend) {
+        if let Err(error) = foreign::admit(&mut self.nft.backend) {
             self.node.warn(&format!("another firewall may drop containers' traffic: {error}"));
         }
     }
@@ -239,11 +250,8 @@ impl<'n> Ruleset<'n> {
 
 impl Drop for Ruleset<'_> {
     fn drop(&mut self) {
-        if let Some(socket) = std::mem::replace(&mut self.backend, Netlink::open()).into_socket()
-            && self.removed
-        {
-            cleat_kernel::delete::close_elsewhere(socket);
-        }
+        // Of two at a time the second one's stays.
+        self.node.nft.set(Some(std::mem::take(&mut self.nft)));
     }
 }
 
