@@ -190,12 +190,12 @@ impl Rtnl {
         }
     }
 
-    /// The neighbour entries of a link.
-    pub fn neighbours(&mut self, on: u32) -> Result<Vec<Neighbour>> {
+    /// The neighbour entries of a link, or of all.
+    pub fn neighbours(&mut self, on: Option<u32>) -> Result<Vec<Neighbour>> {
         let mut batch = Batch::new();
         drop(batch.message(RTM_GETNEIGH, flags::DUMP, &[0; 12]));
         let mut found = self.socket.dump("list neighbours", &mut batch, parse_neighbour)?;
-        found.retain(|n| n.link == on);
+        found.retain(|n| on.is_none_or(|on| n.link == on));
         Ok(found)
     }
 

@@ -110,7 +110,7 @@ fn a_bridge_with_a_container() {
         assert!(port.bridge_port.unwrap().hairpin && port.bridge_port.unwrap().isolated);
         assert_eq!(port.operstate, Operstate::Up);
         assert!(rtnl.addresses(Some(near.index)).unwrap().is_empty(), "no link-local address");
-        assert!(rtnl.neighbours(bridge.index).unwrap()[0].permanent);
+        assert!(rtnl.neighbours(Some(bridge.index)).unwrap()[0].permanent);
         let default = inside.default_route(false).unwrap().unwrap();
         assert_eq!(
             (default.gateway.unwrap().to_string().as_str(), default.mtu),
