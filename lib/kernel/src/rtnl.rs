@@ -199,6 +199,21 @@ impl Rtnl {
         Ok(found)
     }
 
+    /// The neighbour entry for an address on a link.
+    pub fn neighbour(&mut self, link: u32, address: IpAddr) -> Result<Option<Neighbour>> {
+        let mut batch = Batch::new();
+        {
+            let [a, b, c, d] = link.to_ne_bytes();
+            let header = [family(address), 0, 0, 0, a, b, c, d, 0, 0, 0, 0];
+            let mut message = batch.message(RTM_GETNEIGH, 0, &header);
+            match address {
+                IpAddr::V4(v4) => message.bytes(1, &v4.octets()),
+                IpAddr::V6(v6) => message.bytes(1, &v6.octets()),
+            };
+        }
+        self.socket.ask("get neighbour", &mut batch, parse_neighbour)
+    }
+
     /// Makes changes in one send and waits for the last. All are tried; the first refused one
     /// is told.
     pub fn apply(&mut self, changes: &[Change<'_>]) -> std::result::Result<(), Refused> {

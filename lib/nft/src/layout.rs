@@ -63,6 +63,11 @@ impl Layout {
         Ok(Some(layout))
     }
 
+    /// The names of its sets and maps.
+    pub fn sets(&self) -> impl Iterator<Item = &str> {
+        self.sets.keys().map(String::as_str)
+    }
+
     /// The first thing that is here and not, or not the same, in `found`, in words. What `found`
     /// has beyond is somebody else's, but for rules in chains that are here: those must be the same.
     /// Chains of which `is_theirs` says so may hold any rules.
