@@ -30,7 +30,7 @@ pub(crate) struct Ready {
     pub(crate) forwarding_changed: bool,
 }
 
-/// Makes the bridge what the plan says.
+/// Makes the bridge what the plan says, and the host forward.
 pub(crate) fn ensure<'a>(
     node: &'a Node,
     rtnl: &mut Rtnl,
@@ -38,26 +38,34 @@ pub(crate) fn ensure<'a>(
     grants: &Grants,
     undo: &mut Undo<'a>,
 ) -> Result<Ready> {
-    let wanted = gateway_addresses(plan, grants);
-    let found = look(rtnl, plan, &wanted)?;
-    let (link, created) = match found {
-        Found::Complete(link) => (link, false),
-        Found::Lacking => {
-            let _lock = node.shared_locks().acquire(&plan.bridge)?;
-            // Another process may have made it meanwhile.
-            match look(rtnl, plan, &wanted)? {
-                Found::Complete(link) => (link, false),
-                Found::Lacking => complete(node, rtnl, (network, plan), &wanted, undo)?,
-            }
-        }
-    };
+    let (link, created) = ensure_link(node, rtnl, (network, plan), grants, undo)?;
     let mut forwarding_changed = false;
     if plan.gateway {
         let families = (grants.has(false), grants.has(true));
         forwarding_changed = forwarding::enable(node, rtnl, &plan.bridge, families)?.is_some();
     }
-    let gateways = wanted.iter().map(IpNet::addr).collect();
+    let gateways = gateway_addresses(plan, grants).iter().map(IpNet::addr).collect();
     Ok(Ready { link, gateways, created, forwarding_changed })
+}
+
+/// Makes the bridge what the plan says. The bridge, and whether this call made it.
+pub(crate) fn ensure_link<'a>(
+    node: &'a Node,
+    rtnl: &mut Rtnl,
+    (network, plan): (&NetworkPlan, &'a BridgePlan),
+    grants: &Grants,
+    undo: &mut Undo<'a>,
+) -> Result<(Link, bool)> {
+    let wanted = gateway_addresses(plan, grants);
+    if let Found::Complete(link) = look(rtnl, plan, &wanted)? {
+        return Ok((link, false));
+    }
+    let _lock = node.shared_locks().acquire(&plan.bridge)?;
+    // Another process may have made it meanwhile.
+    match look(rtnl, plan, &wanted)? {
+        Found::Complete(link) => Ok((link, false)),
+        Found::Lacking => complete(node, rtnl, (network, plan), &wanted, undo),
+    }
 }
 
 /// The error for a bridge that took no port.
@@ -76,7 +84,8 @@ enum Found {
     Lacking,
 }
 
-fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
+/// The gateways' addresses that the bridge has for an attachment.
+pub(crate) fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     if !plan.gateway {
         return Vec::new();
     }

@@ -24,7 +24,11 @@ pub fn collect(
             Ok(record) => {
                 let asked = network.is_none_or(|network| network == record.id.network);
                 if asked && !keep(&record.id) {
-                    free(node, &name, record, &mut freed, &mut errors);
+                    match free(node, &name, |found| Ok(*found == record)) {
+                        Ok(true) => freed.push(record.id),
+                        Ok(false) => {}
+                        Err(error) => errors.push(error),
+                    }
                 }
             }
             Err(error) => node.warn(&format!("record {name}: {error}")),
@@ -36,26 +40,21 @@ pub fn collect(
     }
 }
 
-fn free(
+/// Frees an attachment if, once its lock is had, `is_over` still says so of its record: it may be
+/// gone by then, or an attach that was under way may be done. Whether it was freed.
+pub(crate) fn free(
     node: &Node,
     name: &str,
-    listed: AttachmentRecord,
-    freed: &mut Vec<AttachmentId>,
-    errors: &mut Vec<Error>,
-) {
-    // Once its lock is had it may be gone, or an attach that was under way may be done.
-    let _lock = match node.locks().acquire(name) {
-        Ok(lock) => lock,
-        Err(error) => return errors.push(error.into()),
+    is_over: impl FnOnce(&AttachmentRecord) -> Result<bool>,
+) -> Result<bool> {
+    let _lock = node.locks().acquire(name)?;
+    let Ok(Some(mut record)) = node.attachments().read(name) else {
+        return Ok(false);
     };
-    let record = match node.attachments().read(name) {
-        Ok(Some(mut record)) if record == listed => {
-            record.complete(None, &held(node, &record));
-            record
-        }
-        _ => return,
-    };
-    let id = record.id.clone();
+    if !is_over(&record)? {
+        return Ok(false);
+    }
+    record.complete(None, &held(node, &record));
     let mut own = Vec::new();
     if node.is_this_boot(&record.boot) {
         take_back(node, (&record, Sequel::More), None, &mut own);
@@ -65,11 +64,7 @@ fn free(
     if let Some((leases, owner)) = leases(node, &record) {
         note(&mut own, leases.release(&owner).map(drop).map_err(Error::from));
     }
-    if own.is_empty() {
-        freed.push(id);
-    } else {
-        errors.push(Error::Incomplete { id, errors: own });
-    }
+    if own.is_empty() { Ok(true) } else { Err(Error::Incomplete { id: record.id, errors: own }) }
 }
 
 fn leases(node: &Node, record: &AttachmentRecord) -> Option<(Directory, Owner)> {

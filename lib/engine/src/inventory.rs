@@ -36,6 +36,15 @@ pub enum Standing {
 /// Whether an attachment's container is still there. Its host end deleted, another boot or
 /// another namespace at its path prove that it is not; a path that is missing proves nothing.
 pub fn standing(node: &Node, rtnl: &mut Rtnl, record: &AttachmentRecord) -> Result<Standing> {
+    standing_among(node, record, |host| Ok(rtnl.link(host)?.is_some()))
+}
+
+/// The same, for whoever knows the host's links.
+pub(crate) fn standing_among(
+    node: &Node,
+    record: &AttachmentRecord,
+    is_link: impl FnOnce(&str) -> Result<bool>,
+) -> Result<Standing> {
     if !node.is_this_boot(&record.boot) {
         return Ok(Standing::Gone);
     }
@@ -44,8 +53,7 @@ pub fn standing(node: &Node, rtnl: &mut Rtnl, record: &AttachmentRecord) -> Resu
             return Ok(Standing::Interrupted);
         }
         if let Some(host) = &link.host {
-            let there = rtnl.link(host)?.is_some();
-            return Ok(if there { Standing::Present } else { Standing::Gone });
+            return Ok(if is_link(host)? { Standing::Present } else { Standing::Gone });
         }
     }
     Ok(match &record.netns {

@@ -193,7 +193,12 @@ pub(crate) fn forget_flows(
     Ok(())
 }
 
-fn take_back(node: &Node, ruleset: &mut Ruleset<'_>, record: &mut AttachmentRecord) -> Result<()> {
+/// Takes back what a record says is published, or may be.
+pub(crate) fn take_back(
+    node: &Node,
+    ruleset: &mut Ruleset<'_>,
+    record: &mut AttachmentRecord,
+) -> Result<()> {
     let mut elements = ruleset::of_attachment(record);
     elements.retain(|set, _| is_ports_set(set));
     keep_others(ruleset, record, &mut elements)?;
@@ -271,11 +276,16 @@ fn specific_holder(ruleset: &mut Ruleset<'_>, binding: &Binding) -> Result<Optio
     Ok(all.into_iter().find(|element| element.key.bytes().ends_with(tail.bytes())))
 }
 
-/// With br_netfilter a bridge's packet to itself passes only in hairpin mode.
-fn reach_itself(rtnl: &mut Rtnl, asked: &Publish) -> Result<()> {
+/// br_netfilter shows bridged packets to the ruleset: one to the container that it came from then
+/// passes only in hairpin mode.
+pub(crate) fn is_bridged_traffic_filtered() -> bool {
     const CALLS: [&str; 2] = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
-    let filtered = || CALLS.iter().any(|call| sysctl::read(call).is_ok_and(|on| on == "1"));
-    let Some(host_end) = asked.host_end.as_deref().filter(|_| asked.hairpin && filtered()) else {
+    CALLS.iter().any(|call| sysctl::read(call).is_ok_and(|on| on == "1"))
+}
+
+fn reach_itself(rtnl: &mut Rtnl, asked: &Publish) -> Result<()> {
+    let wanted = |_: &&str| asked.hairpin && is_bridged_traffic_filtered();
+    let Some(host_end) = asked.host_end.as_deref().filter(wanted) else {
         return Ok(());
     };
     let port = rtnl.link(host_end)?.and_then(|link| link.bridge_port);

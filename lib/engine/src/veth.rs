@@ -4,10 +4,11 @@ use cleat_kernel::{Change, LinkChange, Mac, Namespace, Rtnl, VethPair};
 
 use crate::bridge::{self, Ready};
 use crate::error::{Error, Result};
+use crate::identity::digest_of;
 use crate::plan::{AttachmentPlan, BridgePlan, Grants};
 
 /// How many other names are tried while somebody else's link has ours.
-const NAMES: u8 = 8;
+pub(crate) const NAMES: u8 = 8;
 
 /// Makes the pair into the bridge, with a neighbour entry for each address. The host end's name.
 pub(crate) fn create(
@@ -21,7 +22,7 @@ pub(crate) fn create(
         let mut changes = vec![
             Change::Veth(VethPair {
                 name: &name,
-                mac: host_mac(plan, attempt),
+                mac: host_mac(&name),
                 mtu: plan.network.mtu.or(Some(bridge.link.mtu)),
                 master: Some(bridge.link.index),
                 peer: &plan.id.slot,
@@ -78,14 +79,13 @@ fn forget_neighbours(rtnl: &mut Rtnl, bridge: &Ready, grants: &Grants) {
     }
 }
 
-/// The host end's address: another one than the container's.
-fn host_mac(plan: &AttachmentPlan, attempt: u8) -> Mac {
-    let mut seed = plan.id.seed();
-    seed.rotate_left(7 + usize::from(attempt));
-    Mac::from_hash(&seed)
+/// The host end's address, another one than the container's. It follows from the name, so that a
+/// link of such a name is known for ours when nothing else tells of it any more.
+pub(crate) fn host_mac(name: &str) -> Mac {
+    Mac::from_hash(&digest_of(&["host end", name]))
 }
 
-fn set_vlans(rtnl: &mut Rtnl, name: &str, plan: &BridgePlan) -> Result<()> {
+pub(crate) fn set_vlans(rtnl: &mut Rtnl, name: &str, plan: &BridgePlan) -> Result<()> {
     if plan.vlan.is_none() && plan.vlan_trunk.is_empty() {
         return Ok(());
     }

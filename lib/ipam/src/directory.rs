@@ -77,6 +77,17 @@ impl Directory {
         Ok(locked.held_by(owner)?.into_iter().map(|h| h.address).collect())
     }
 
+    /// All that is held, in a pool's ranges or not, by address.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn list(&self) -> Result<Vec<Held>> {
+        match self.lock()? {
+            Some(locked) => locked.scan(),
+            None => Ok(Vec::new()),
+        }
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }

@@ -143,15 +143,12 @@ impl Pool {
         Ok(())
     }
 
-    /// All that is held in the directory, in the ranges or not, by address.
+    /// As [`Directory::list`].
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// As [`Directory::list`].
     pub fn list(&self) -> Result<Vec<Held>> {
-        match self.directory.lock()? {
-            Some(locked) => locked.scan(),
-            None => Ok(Vec::new()),
-        }
+        self.directory.list()
     }
 
     /// Every set has a free address, or one that could be reclaimed.

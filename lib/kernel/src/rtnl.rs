@@ -190,13 +190,28 @@ impl Rtnl {
         }
     }
 
-    /// The neighbour entries of a link.
-    pub fn neighbours(&mut self, on: u32) -> Result<Vec<Neighbour>> {
+    /// The neighbour entries of a link, or of all.
+    pub fn neighbours(&mut self, on: Option<u32>) -> Result<Vec<Neighbour>> {
         let mut batch = Batch::new();
         drop(batch.message(RTM_GETNEIGH, flags::DUMP, &[0; 12]));
         let mut found = self.socket.dump("list neighbours", &mut batch, parse_neighbour)?;
-        found.retain(|n| n.link == on);
+        found.retain(|n| on.is_none_or(|on| n.link == on));
         Ok(found)
+    }
+
+    /// The neighbour entry for an address on a link.
+    pub fn neighbour(&mut self, link: u32, address: IpAddr) -> Result<Option<Neighbour>> {
+        let mut batch = Batch::new();
+        {
+            let [a, b, c, d] = link.to_ne_bytes();
+            let header = [family(address), 0, 0, 0, a, b, c, d, 0, 0, 0, 0];
+            let mut message = batch.message(RTM_GETNEIGH, 0, &header);
+            match address {
+                IpAddr::V4(v4) => message.bytes(1, &v4.octets()),
+                IpAddr::V6(v6) => message.bytes(1, &v6.octets()),
+            };
+        }
+        self.socket.ask("get neighbour", &mut batch, parse_neighbour)
     }
 
     /// Makes changes in one send and waits for the last. All are tried; the first refused one

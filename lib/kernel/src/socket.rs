@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink as protocol, recv, send,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink as protocol, recv,
+    send, socket_with, sockopt,
 };
 
 use crate::error::{Error, Result, describe};
@@ -46,6 +46,15 @@ impl Refusal {
     pub fn into_error(self, op: &'static str, object: impl Into<String>) -> Error {
         Error::Kernel { op, object: object.into(), errno: self.errno, text: self.text }
     }
+}
+
+/// Whether everything that happened was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// It was.
+    All,
+    /// The kernel dropped notices: what they were about has to be looked at again.
+    SomeLost,
 }
 
 /// A netlink socket, bound to the network namespace it was opened in.
@@ -170,6 +179,9 @@ impl Socket {
 
     /// Joins a multicast group to hear its notifications.
     pub fn join(&self, group: u32) -> Result<()> {
+        // A socket without a number of its own counts as the kernel, which hears none of its own.
+        // One that has a number keeps it: binding again is refused, and no harm.
+        let _ = bind(&self.fd, &protocol::SocketAddrNetlink::new(0, 0));
         sys::netlink_join(self.fd.as_fd(), group)
             .map_err(|e| Error::kernel("join netlink group", group.to_string(), e))
     }
@@ -186,6 +198,27 @@ impl Socket {
         let size = self.receive()?;
         wire::messages(self.buffer.get(..size).unwrap_or_default()).for_each(&mut each);
         Ok(())
+    }
+
+    /// Hands on the messages of all datagrams that wait, and waits for none. Those that the
+    /// kernel had no room to queue are lost, and told as such.
+    pub fn drain(&mut self, mut each: impl FnMut(Received<'_>)) -> Result<Drained> {
+        let mut drained = Drained::All;
+        loop {
+            match recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::TRUNC | RecvFlags::DONTWAIT)
+            {
+                // A datagram beyond the buffer was cut off: what it said is lost, too.
+                Ok((_, size)) if size > self.buffer.len() => drained = Drained::SomeLost,
+                Ok((size, _)) => {
+                    let datagram = self.buffer.get(..size).unwrap_or_default();
+                    wire::messages(datagram).for_each(&mut each);
+                }
+                Err(Errno::NOBUFS) => drained = Drained::SomeLost,
+                Err(Errno::WOULDBLOCK) => return Ok(drained),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Error::kernel("receive", "netlink notices", e)),
+            }
+        }
     }
 
     /// Sends without waiting for anything. The sequence number of the first message.

@@ -57,6 +57,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// The messages so far, as [`messages`] reads them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Begins a message: netlink header and the family's own fixed header. `REQUEST` is added.
     /// Attributes follow through the returned builder; the message ends when it is dropped.
     pub fn message(&mut self, kind: u16, flags: u16, fixed: &[u8]) -> Message<'_> {

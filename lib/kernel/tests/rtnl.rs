@@ -110,7 +110,10 @@ fn a_bridge_with_a_container() {
         assert!(port.bridge_port.unwrap().hairpin && port.bridge_port.unwrap().isolated);
         assert_eq!(port.operstate, Operstate::Up);
         assert!(rtnl.addresses(Some(near.index)).unwrap().is_empty(), "no link-local address");
-        assert!(rtnl.neighbours(bridge.index).unwrap()[0].permanent);
+        let entries = rtnl.neighbours(Some(bridge.index)).unwrap();
+        assert!(entries[0].permanent);
+        let address = entries[0].address;
+        assert_eq!(rtnl.neighbour(bridge.index, address).unwrap(), Some(entries[0]));
         let default = inside.default_route(false).unwrap().unwrap();
         assert_eq!(
             (default.gateway.unwrap().to_string().as_str(), default.mtu),

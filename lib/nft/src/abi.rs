@@ -28,8 +28,18 @@ pub(crate) mod msg {
     pub(crate) const NEWSETELEM: u16 = of(12);
     pub(crate) const GETSETELEM: u16 = of(13);
     pub(crate) const DELSETELEM: u16 = of(14);
+    pub(crate) const NEWGEN: u16 = of(15);
     /// Linux 6.3.
     pub(crate) const DESTROYSETELEM: u16 = of(30);
+}
+
+/// `NFNLGRP_NFTABLES`.
+pub(crate) const GROUP: u32 = 7;
+
+/// `NFTA_GEN_*`.
+pub(crate) mod generation {
+    pub(crate) const PROCESS: u16 = 2;
+    pub(crate) const NAME: u16 = 3;
 }
 
 /// `NFTA_LIST_ELEM`.

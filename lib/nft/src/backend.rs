@@ -71,6 +71,8 @@ pub struct RuleInfo {
     pub comment: Option<String>,
     /// The chains that it jumps or goes to by itself, not by a verdict map.
     pub targets: Vec<String>,
+    /// The sets and maps that it looks things up in, in order.
+    pub sets: Vec<String>,
     /// The names of its expressions in order. iptables' extensions are `match` and `target`.
     pub expressions: Vec<String>,
     /// The values that it compares with `==`, as bytes in the packet's order: an address, a port.

@@ -76,6 +76,26 @@ impl Netlink {
         Ok(self.socket()?.dump(op, &mut request, |m| parse(&m))?)
     }
 
+    /// All rules of a table, each with its chain's name; chain by chain, in order.
+    pub(crate) fn rules_of_all(&mut self, table: Table) -> Result<Vec<(String, RuleInfo)>> {
+        let fill = |m: &mut Message<'_>| _ = m.str(rule::TABLE, table.name);
+        let ours =
+            |m: &Received<'_>| (read::table_of(m)? == table.name).then(|| read::any_rule(m))?;
+        let request = (msg::GETRULE, table.family.number());
+        absent_is_empty(self.dump("list rules", request, fill, ours))
+    }
+
+    /// The sets and maps of a table with the types of their keys and data.
+    pub(crate) fn sets_with_types(&mut self, table: Table) -> Result<Vec<(String, (u32, u32))>> {
+        let fill = |m: &mut Message<'_>| _ = m.str(set::TABLE, table.name);
+        absent_is_empty(self.dump(
+            "list sets",
+            (msg::GETSET, table.family.number()),
+            fill,
+            read::set,
+        ))
+    }
+
     fn send(&mut self, encoded: &mut Encoded) -> Result<std::result::Result<(), Refusal>> {
         // The edges of a batch are not acknowledged: without a step there is nothing to wait for.
         if encoded.origins.is_empty() {
@@ -175,9 +195,7 @@ impl Backend for Netlink {
     }
 
     fn sets(&mut self, table: Table) -> Result<Vec<String>> {
-        let fill = |m: &mut Message<'_>| _ = m.str(set::TABLE, table.name);
-        let request = (msg::GETSET, table.family.number());
-        absent_is_empty(self.dump("list sets", request, fill, read::set_name))
+        Ok(self.sets_with_types(table)?.into_iter().map(|(name, _)| name).collect())
     }
 
     fn elements(&mut self, table: Table, set: &str) -> Result<Vec<Element>> {

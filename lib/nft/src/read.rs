@@ -39,27 +39,46 @@ pub(crate) fn chain(message: &Received<'_>, of: &str) -> Option<ChainInfo> {
 }
 
 /// A rule, if it is the chain's.
-pub(crate) fn rule(message: &Received<'_>, of: (&str, &str)) -> Option<RuleInfo> {
-    let body = body(message);
-    if (text(body, rule::TABLE)?.as_str(), text(body, rule::CHAIN)?.as_str()) != of {
+pub(crate) fn rule(message: &Received<'_>, (table, chain): (&str, &str)) -> Option<RuleInfo> {
+    if table_of(message)? != table {
         return None;
     }
+    any_rule(message).filter(|(of, _)| of == chain).map(|(_, rule)| rule)
+}
+
+/// A rule, with its chain's name.
+pub(crate) fn any_rule(message: &Received<'_>) -> Option<(String, RuleInfo)> {
+    let body = body(message);
     let list = find(body, rule::EXPRESSIONS).unwrap_or_default();
     let exprs: Vec<_> = attributes(list).filter_map(|(_, e)| Found::read(e)).collect();
     let native = find(body, rule::USERDATA).and_then(userdata::comment);
-    Some(RuleInfo {
-        handle: find(body, rule::HANDLE).and_then(be64_of)?,
+    let info = RuleInfo {
+        // A rule that is yet to be made has none.
+        handle: find(body, rule::HANDLE).and_then(be64_of).unwrap_or_default(),
         comment: native.or_else(|| exprs.iter().find_map(Found::iptables_comment)),
         targets: exprs.iter().filter_map(Found::target).collect(),
+        sets: exprs.iter().filter_map(Found::set).collect(),
         compared: exprs.iter().filter_map(Found::compared).map(<[u8]>::to_vec).collect(),
         accepts_mark: accepts_mark(&exprs),
         expressions: exprs.into_iter().map(|e| e.name).collect(),
-    })
+    };
+    Some((text(body, rule::CHAIN)?, info))
+}
+
+/// The table's name in a message about one of its chains, rules, sets or elements, where it has
+/// the same number as in one about the table itself.
+pub(crate) fn table_of(message: &Received<'_>) -> Option<String> {
+    text(body(message), table::NAME)
 }
 
 /// A set's name.
 pub(crate) fn set_name(message: &Received<'_>) -> Option<String> {
     text(body(message), set::NAME)
+}
+
+/// A set's name, and the types of its key and data.
+pub(crate) fn set(message: &Received<'_>) -> Option<(String, (u32, u32))> {
+    Some((set_name(message)?, set_shape(message)?))
 }
 
 /// The types of a set's key and of its data, as nft numbers them.
@@ -121,6 +140,11 @@ impl<'a> Found<'a> {
         self.verdict()?.target().map(str::to_owned)
     }
 
+    /// `NFTA_LOOKUP_SET`.
+    fn set(&self) -> Option<String> {
+        (self.name == "lookup").then(|| text(self.data, 1)).flatten()
+    }
+
     /// `NFTA_MATCH_NAME`, `NFTA_MATCH_INFO`; the latter is `struct xt_comment_info`, a string.
     fn iptables_comment(&self) -> Option<String> {
         let ours = self.name == "match" && text(self.data, 1).as_deref() == Some("comment");
@@ -159,10 +183,10 @@ fn accepts_mark(exprs: &[Found<'_>]) -> Option<u32> {
     (accepts && rest.next().is_none()).then_some(mask)
 }
 
-fn text(bytes: &[u8], kind: u16) -> Option<String> {
+pub(crate) fn text(bytes: &[u8], kind: u16) -> Option<String> {
     find(bytes, kind).map(str_of)
 }
 
-fn number(bytes: &[u8], kind: u16) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind).and_then(be32_of)
 }

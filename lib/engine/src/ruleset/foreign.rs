@@ -14,21 +14,29 @@ const FORWARD: &str = "FORWARD";
 
 /// Inserts the rule where forwarded traffic could be dropped and it is not there yet.
 pub fn admit(backend: &mut impl Backend) -> Result<()> {
-    for table in TABLES {
-        let chains = backend.chains(table.family, table.name)?;
-        let Some(chain) = chain_to_use(backend, table, &chains)? else {
-            continue;
-        };
-        let rules = backend.rules(table.family, table.name, chain)?;
-        if rules.iter().any(|rule| rule.accepts_mark == Some(MARK)) {
-            continue;
-        }
+    for (table, chain) in lacking(backend)? {
         let mut transaction = Transaction::new();
         let accept = Rule::new(vec![expr::mark_has_bit(MARK), expr::counter(), expr::accept()]);
         transaction.insert_rule(table, chain, accept);
         backend.commit(&transaction)?;
     }
     Ok(())
+}
+
+/// The chains where forwarded traffic could be dropped and the rule is not there.
+pub fn lacking(backend: &mut impl Backend) -> Result<Vec<(Table, &'static str)>> {
+    let mut found = Vec::new();
+    for table in TABLES {
+        let chains = backend.chains(table.family, table.name)?;
+        let Some(chain) = chain_to_use(backend, table, &chains)? else {
+            continue;
+        };
+        let rules = backend.rules(table.family, table.name, chain)?;
+        if !rules.iter().any(|rule| rule.accepts_mark == Some(MARK)) {
+            found.push((table, chain));
+        }
+    }
+    Ok(found)
 }
 
 /// Removes the rule wherever it stands.

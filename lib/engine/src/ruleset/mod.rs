@@ -8,20 +8,23 @@ pub mod foreign;
 pub mod legacy;
 mod links;
 mod skeleton;
+mod stored;
 
 use cleat_kernel::Socket;
-use cleat_nft::{Backend, Element, Key, Netlink, Table, Transaction};
+use cleat_nft::{Backend, Element, Family, Key, Netlink, Table, Transaction};
+use cleat_records::Lock;
 
 use links::Enlisted;
 pub use links::{LinkDns, LinkRules};
-use skeleton::Shape;
 pub use skeleton::{BRIDGE, INET, MARK};
 
 pub(crate) use elements::{Elements, SetName, binding_element, of_attachment, of_ports};
+pub(crate) use skeleton::{drop_localhost, lay};
+pub(crate) use stored::Stored;
 
+use crate::Node;
 use crate::error::Result;
 use crate::record::AttachmentRecord;
-use crate::{Node, forwarding};
 
 /// The lock that a rebuild holds.
 const LOCK: &str = "ruleset";
@@ -134,33 +137,14 @@ impl<'n> Ruleset<'n> {
 
     /// Makes everything again from what is stored, in one transaction: what goes through
     /// established connections is not interrupted.
+    ///
+    /// An attach or detach that is under way elsewhere may have changed its elements after they
+    /// were read here: [`repair`](crate::repair) finds that and sets it right.
     pub fn rebuild(&mut self, current: Option<&AttachmentRecord>) -> Result<()> {
-        let lock = self.node.shared_locks().acquire(LOCK)?;
-        let mut links: Vec<LinkRules> = Vec::new();
-        for (name, stored) in self.node.links().list()? {
-            match stored {
-                Ok(rules) => links.push(rules),
-                Err(error) => self.node.warn(&format!("rules of link {name}: {error}")),
-            }
-        }
-        let mut elements = Elements::default();
-        for rules in &links {
-            elements.append(rules.elements());
-        }
-        for (name, stored) in self.node.attachments().list()? {
-            match stored {
-                Ok(record) if current.is_some_and(|c| c.id == record.id) => {}
-                Ok(record) if !self.node.is_this_boot(&record.boot) => {}
-                Ok(record) => elements.append(of_attachment(&record)),
-                Err(error) => self.node.warn(&format!("record {name}: {error}")),
-            }
-        }
-        if let Some(record) = current {
-            elements.append(of_attachment(record));
-        }
-        let before = forwarding::before(self.node)?;
-        let conditions = conditions::stored(self.node)?;
-        let shape = Shape { before: before.as_ref(), links: &links, conditions: &conditions };
+        let lock = lock(self.node)?;
+        let stored = Stored::read(self.node)?;
+        let elements = stored.elements(self.node, current);
+        let shape = stored.shape();
         let mut transaction = Transaction::new();
         skeleton::lay(&mut transaction, &shape);
         elements.add_to(&mut transaction);
@@ -185,10 +169,10 @@ impl<'n> Ruleset<'n> {
         }
         // Two names may share a lock file: never hold two locks.
         drop(lock);
-        for rules in links.iter().filter(|rules| !rules.settled) {
+        for rules in stored.links.iter().filter(|rules| !rules.settled) {
             links::settle(self.node, &rules.link)?;
         }
-        if !links.is_empty() {
+        if !stored.links.is_empty() {
             self.meet_foreign_firewalls();
         }
         Ok(())
@@ -253,6 +237,18 @@ impl Drop for Ruleset<'_> {
         // Of two at a time the second one's stays.
         self.node.nft.set(Some(std::mem::take(&mut self.nft)));
     }
+}
+
+/// The lock of whoever lays the tables.
+pub(crate) fn lock(node: &Node) -> Result<Lock> {
+    Ok(node.shared_locks().acquire(LOCK)?)
+}
+
+/// This kernel has tables for frames. Asked by making one that never is.
+pub(crate) fn has_bridge_family() -> bool {
+    let mut transaction = Transaction::new();
+    transaction.delete_table(Table::new(Family::Bridge, "cleat-never"));
+    !Netlink::open().commit(&transaction).is_err_and(|error| error.is_unsupported())
 }
 
 /// This kernel has nf_tables and lets us use it.

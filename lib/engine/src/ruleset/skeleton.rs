@@ -6,7 +6,7 @@
 //! cleared after them. `bridge cleat`: what a container may send as its own.
 
 use cleat_nft::expr::{self, state};
-use cleat_nft::{Base, Expr, Family, Hook, Key, Kind, Rule, Select, Set, Table, Transaction, Type};
+use cleat_nft::{Base, Expr, Family, Hook, Kind, Rule, Select, Set, Table, Transaction, Type};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::conditions::{self, Conditions};
@@ -63,7 +63,7 @@ pub(crate) fn lay_inet(tx: &mut Transaction, shape: &Shape<'_>) {
     for name in links.iter().flat_map(|l| &l.admin_chains) {
         tx.add_chain(INET, name, None);
     }
-    guard_rules(tx);
+    drop_localhost(tx, INET, "raw");
     nat_rules(tx);
     forward_rules(tx, links);
     stranger_rules(tx, shape.before);
@@ -138,11 +138,12 @@ fn multicast() -> [IpNet; 2] {
     ]
 }
 
-/// `route_localnet` on a bridge lets a container's packet to 127.0.0.1 in: not here.
-fn guard_rules(tx: &mut Transaction) {
+/// `route_localnet` on a bridge lets a container's packet to 127.0.0.1 in: not here. The table has
+/// a set of the links that lead to containers.
+pub(crate) fn drop_localhost(tx: &mut Transaction, table: Table, chain: &str) {
     for side in [expr::match_ip_daddr(loopback4()), expr::match_ip_saddr(loopback4())] {
         let parts = vec![expr::match_in(&[Select::Iifname], "links"), side, expr::drop_packet()];
-        rule(tx, INET, "raw", parts);
+        rule(tx, table, chain, parts);
     }
 }
 
@@ -255,9 +256,6 @@ fn stranger_rules(tx: &mut Transaction, before: Option<&Before>) {
         ];
         rule(tx, INET, "strangers", parts);
     }
-    let names = before.links.iter();
-    let elements = names.map(|n| cleat_nft::Element::new(Key::new().ifname(n))).collect();
-    tx.add_elements(INET, "hostlinks", elements);
 }
 
 /// To containers of an internal network the host answers names, ping and neighbour discovery.

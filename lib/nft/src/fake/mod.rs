@@ -153,6 +153,7 @@ fn info(handle: u64, rule: &Rule) -> RuleInfo {
         handle,
         comment: rule.comment.clone(),
         targets: rule.targets().map(str::to_owned).collect(),
+        sets: rule.exprs.iter().filter_map(Expr::set).map(str::to_owned).collect(),
         expressions: rule.exprs.iter().map(|e| e.name().to_owned()).collect(),
         compared: rule.exprs.iter().filter_map(compared).collect(),
         accepts_mark: accepts_mark(&rule.exprs),
