@@ -97,7 +97,8 @@ fn look(rtnl: &mut Rtnl, plan: &BridgePlan, wanted: &[IpNet]) -> Result<Found> {
     }
     let up = link.flags & cleat_kernel::link::iff::UP != 0;
     let promiscuous = link.flags & cleat_kernel::link::iff::PROMISC != 0;
-    if !up || (plan.promiscuous && !promiscuous) {
+    let unfiltered = filters(plan) && !link.vlan_filtering;
+    if !up || (plan.promiscuous && !promiscuous) || unfiltered {
         return Ok(Found::Lacking);
     }
     if wanted.is_empty() {
@@ -133,6 +134,8 @@ fn complete<'a>(
         promisc: plan.promiscuous.then_some(true),
         // Fixed, where ports could still change it.
         mac: link.mac.filter(|_| !created),
+        // Its ports are in VLAN 1 from their beginning, and stay there.
+        vlan_filtering: (filters(plan) && !link.vlan_filtering).then_some(true),
         ..LinkChange::default()
     })];
     for stale in missing.replaced {
@@ -150,7 +153,10 @@ fn complete<'a>(
             });
         }
     }
-    rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
+    rtnl.apply(&changes).map_err(|refused| match refused.error {
+        error if refused.index == 0 => filtering_refused(plan, error),
+        error => Error::Kernel(error),
+    })?;
     if wanted.iter().any(|w| w.addr().is_ipv6()) {
         rtnl.wait_usable_v6(link.index, Duration::from_secs(5))?;
     }
@@ -205,7 +211,7 @@ fn conflicts(
 }
 
 fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan) -> Result<()> {
-    let filtering = plan.vlan.is_some() || !plan.vlan_trunk.is_empty();
+    let filtering = filters(plan);
     let mtu = match network.mtu {
         Some(mtu) => Some(mtu),
         None => default_mtu(rtnl)?,
@@ -213,14 +219,7 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
     // Two hosts on one wire must not make the same bridge.
     let mac = Mac::from_hash(&digest_of(&[node.boot_id(), &plan.bridge]));
     let bridge = Change::Bridge { name: &plan.bridge, mac, mtu, vlan_filtering: filtering };
-    rtnl.apply(&[bridge]).map_err(|refused| match refused.error {
-        error if filtering && !error.is_exists() && !error.is_permission() => Error::NoFeature {
-            feature: "VLAN filtering on bridges",
-            option: "CONFIG_BRIDGE_VLAN_FILTERING",
-            instead: "leave out vlan and vlanTrunk",
-        },
-        error => Error::Kernel(error),
-    })?;
+    rtnl.apply(&[bridge]).map_err(|refused| filtering_refused(plan, refused.error))?;
     for (setting, value) in [("accept_ra", "0"), ("accept_dad", if plan.dad { "1" } else { "0" })] {
         let path = format!("ipv6/conf/{}/{setting}", plan.bridge);
         match sysctl::set(&path, value) {
@@ -232,6 +231,22 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
         }
     }
     Ok(())
+}
+
+/// The plan separates ports by VLAN.
+fn filters(plan: &BridgePlan) -> bool {
+    plan.vlan.is_some() || !plan.vlan_trunk.is_empty()
+}
+
+fn filtering_refused(plan: &BridgePlan, error: cleat_kernel::Error) -> Error {
+    if !filters(plan) || error.is_exists() || error.is_permission() {
+        return Error::Kernel(error);
+    }
+    Error::NoFeature {
+        feature: "VLAN filtering on bridges",
+        option: "CONFIG_BRIDGE_VLAN_FILTERING",
+        instead: "leave out vlan and vlanTrunk",
+    }
 }
 
 /// The MTU of the default route's link; `None`: there is none, or it is Ethernet's.

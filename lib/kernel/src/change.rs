@@ -12,6 +12,7 @@ use crate::wire::{Batch, Message, flags};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -177,6 +178,8 @@ pub struct LinkChange<'a> {
     pub isolated: Option<bool>,
     /// A bridge's index to enter, 0 to leave.
     pub master: Option<u32>,
+    /// A bridge filters VLANs.
+    pub vlan_filtering: Option<bool>,
 }
 
 /// A route.
@@ -442,6 +445,13 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
             });
         });
     }
+    if let Some(on) = change.vlan_filtering {
+        m.nest(ifla::LINKINFO, |info| {
+            info.str(ifla::INFO_KIND, "bridge").nest(ifla::INFO_DATA, |data| {
+                data.u8(ifla::BR_VLAN_FILTERING, u8::from(on));
+            });
+        });
+    }
     if change.no_link_local {
         const ADDR_GEN_NONE: u8 = 1;
         m.nest_unflagged(ifla::AF_SPEC, |spec| {
@@ -542,10 +552,8 @@ fn encode_vlans(
         sent += 1;
     }
     if pvid.is_some() || !tagged.is_empty() {
-        batch.message(RTM_NEWLINK, 0, &header).nest(ifla::AF_SPEC, |m| {
-            if let Some(id) = pvid {
-                info(m, PVID | UNTAGGED, id);
-            }
+        // Not RTM_NEWLINK, which bridges do not hear.
+        batch.message(RTM_SETLINK, 0, &header).nest(ifla::AF_SPEC, |m| {
             for (from, to) in tagged {
                 if from == to {
                     info(m, 0, *from);
@@ -553,6 +561,10 @@ fn encode_vlans(
                     info(m, RANGE_BEGIN, *from);
                     info(m, RANGE_END, *to);
                 }
+            }
+            // Last: it may lie in a tagged range.
+            if let Some(id) = pvid {
+                info(m, PVID | UNTAGGED, id);
             }
         });
         sent += 1;
