@@ -142,7 +142,12 @@ fn complete<'a>(
         changes.push(Change::DeleteAddress { link: link.index, address: stale });
     }
     for address in missing.added {
-        changes.push(Change::AddAddress { link: link.index, address, nodad: !plan.dad });
+        changes.push(Change::AddAddress {
+            link: link.index,
+            address,
+            nodad: !plan.dad,
+            no_prefix_route: false,
+        });
         if !created {
             let index = link.index;
             undo.push("gateway address", move || {
@@ -250,7 +255,7 @@ fn filtering_refused(plan: &BridgePlan, error: cleat_kernel::Error) -> Error {
 }
 
 /// The MTU of the default route's link; `None`: there is none, or it is Ethernet's.
-fn default_mtu(rtnl: &mut Rtnl) -> Result<Option<u32>> {
+pub(crate) fn default_mtu(rtnl: &mut Rtnl) -> Result<Option<u32>> {
     const ETHERNET: u32 = 1500;
     let route = match rtnl.default_route(false)? {
         Some(route) => Some(route),

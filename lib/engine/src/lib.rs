@@ -21,6 +21,7 @@ mod node;
 pub mod plan;
 pub mod policy;
 pub mod ports;
+mod ptp;
 pub mod record;
 pub mod ruleset;
 pub mod service;

@@ -69,6 +69,8 @@ pub enum Change<'a> {
         address: IpNet,
         /// Use it at once, without duplicate address detection (IPv6).
         nodad: bool,
+        /// Its subnet is not on the link: no route to it comes along.
+        no_prefix_route: bool,
     },
     /// Removal of an address.
     DeleteAddress {
@@ -276,12 +278,14 @@ impl Change<'_> {
                 }
                 Which::Index(index) => drop(batch.message(RTM_DELLINK, 0, &ifinfo(*index, None))),
             },
-            Self::AddAddress { link, address, nodad } => {
+            Self::AddAddress { link, address, nodad, no_prefix_route } => {
                 let flag = flags::CREATE | flags::EXCL;
-                encode_address(batch, (RTM_NEWADDR, flag), *link, address, *nodad);
+                let wanted = u32::from(*nodad && address.addr().is_ipv6()) * IFA_F_NODAD
+                    + u32::from(*no_prefix_route) * IFA_F_NOPREFIXROUTE;
+                encode_address(batch, (RTM_NEWADDR, flag), *link, address, wanted);
             }
             Self::DeleteAddress { link, address } => {
-                encode_address(batch, (RTM_DELADDR, 0), *link, address, false);
+                encode_address(batch, (RTM_DELADDR, 0), *link, address, 0);
             }
             Self::AddRoute(route) => {
                 encode_route(batch, RTM_NEWROUTE, flags::CREATE | flags::EXCL, route);
@@ -463,19 +467,23 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
     1
 }
 
-fn encode_address(batch: &mut Batch, verb: (u16, u16), link: u32, address: &IpNet, nodad: bool) {
-    const IFA_F_NODAD: u8 = 0x02;
+/// `IFA_F_*` (include/uapi/linux/if_addr.h).
+const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+
+fn encode_address(batch: &mut Batch, verb: (u16, u16), link: u32, address: &IpNet, wanted: u32) {
+    const IFA_FLAGS: u16 = 8;
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
     const IFA_BROADCAST: u16 = 4;
     let mut header = [family(address.addr()), address.prefix_len(), 0, 0, 0, 0, 0, 0];
-    if nodad && address.addr().is_ipv6() {
-        fill(&mut header, 2, &[IFA_F_NODAD]);
-    }
     fill(&mut header, 4, &link.to_ne_bytes());
     let mut m = batch.message(verb.0, verb.1, &header);
     add_ip(&mut m, IFA_LOCAL, address.addr());
     add_ip(&mut m, IFA_ADDRESS, address.addr());
+    if wanted != 0 {
+        m.u32(IFA_FLAGS, wanted);
+    }
     if let IpNet::V4(v4) = address
         && v4.prefix_len() < 31
     {
