@@ -13,6 +13,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
     let mut all = vec![
         ("bridge", json!({"bridge": "br0", "ipam": pool}), "0.1.0"),
         ("macvlan", json!({"master": "eth0", "ipam": pool}), "0.1.0"),
+        ("ptp", json!({"ipam": pool}), "0.1.0"),
         ("loopback", json!({}), "0.1.0"),
         ("host-local", json!({"ipam": pool}), "0.1.0"),
         ("static", json!({"ipam": fixed}), "0.1.0"),
@@ -254,7 +255,7 @@ fn a_namespace_that_is_none_is_refused() {
     let container = lab.container();
     let before = lab.snapshot();
     let file = lab.folder().join("state/file");
-    for plugin in ["bridge", "macvlan", "loopback"] {
+    for plugin in ["bridge", "macvlan", "ptp", "loopback"] {
         let (_, section, _) = plugins(&lab).into_iter().find(|(name, ..)| *name == plugin).unwrap();
         let config = config(plugin, &section, "1.0.0");
         for path in ["/nowhere/at/all".into(), file.clone()] {

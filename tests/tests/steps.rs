@@ -37,6 +37,13 @@ fn macvlan() -> Value {
             [{"subnet": "192.0.2.0/24", "rangeStart": "192.0.2.100"}]]}}]})
 }
 
+fn ptp() -> Value {
+    let mut pool = ranges(&["10.88.0.0/24", "fd00:88::/64"]);
+    pool["routes"] = json!([{"dst": "0.0.0.0/0"}]);
+    json!({"cniVersion": "1.1.0", "name": "net", "plugins": [
+        {"type": "ptp", "ipMasq": true, "ipam": pool}]})
+}
+
 fn ports() -> Value {
     json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
         {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]})
@@ -195,4 +202,14 @@ fn macvlan_refused() {
 #[test]
 fn macvlan_killed() {
     interrupt(macvlan(), 0, Fault::Killed, 1);
+}
+
+#[test]
+fn ptp_refused() {
+    interrupt(ptp(), 0, Fault::Refused, 1);
+}
+
+#[test]
+fn ptp_killed() {
+    interrupt(ptp(), 0, Fault::Killed, 1);
 }

@@ -11,7 +11,7 @@ use cleat_kernel::{Mac, Namespace, Rtnl};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::bridge::{self, Ready};
+use crate::bridge;
 use crate::container::{self, Configured, Wanted};
 use crate::error::{Error, Result};
 use crate::identity::hashed_name;
@@ -22,10 +22,11 @@ use crate::plan::{
 use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
 use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
 use crate::undo::Undo;
-use crate::{Node, detach, macvlan, service, veth};
+use crate::veth::Near;
+use crate::{Node, detach, macvlan, ptp, service, veth};
 
 /// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
-const CARRIER: Duration = Duration::from_secs(10);
+pub(crate) const CARRIER: Duration = Duration::from_secs(10);
 
 /// An attachment that was made.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,11 +80,10 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     record.names = names_part(node, plan, &grants);
 
     let mut rtnl = Rtnl::open()?;
+    let all = Making { node, plan, netns: &netns, grants: &grants };
     let attached = match &plan.network.driver {
-        Driver::Bridge(driver) => {
-            let all = Making { node, plan, netns: &netns, grants: &grants };
-            all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?
-        }
+        Driver::Bridge(driver) => all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?,
+        Driver::Ptp => ptp::attach(&all, &mut rtnl, &mut record, &mut undo)?,
         Driver::Macvlan(driver) => macvlan::attach(
             node,
             (plan, driver),
@@ -103,11 +103,11 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
 }
 
 /// What an attach works with.
-struct Making<'m, 'a> {
-    node: &'a Node,
-    plan: &'a AttachmentPlan,
-    netns: &'m Namespace,
-    grants: &'m Grants,
+pub(crate) struct Making<'m, 'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) plan: &'a AttachmentPlan,
+    pub(crate) netns: &'a Namespace,
+    pub(crate) grants: &'m Grants,
 }
 
 impl<'a> Making<'_, 'a> {
@@ -122,7 +122,14 @@ impl<'a> Making<'_, 'a> {
         let bridge = bridge::ensure(node, rtnl, (&plan.network, driver), grants, undo)?;
         let mac = container_mac(plan, grants);
 
-        let host = veth::create(rtnl, (plan, driver), (self.netns, &bridge), (grants, mac))?;
+        let near = Near {
+            mtu: plan.network.mtu.or(Some(bridge.link.mtu)),
+            bridge: Some(&bridge.link),
+            hairpin: driver.hairpin,
+            isolated: driver.port_isolation,
+            neighbours: plan.network.permanent_neighbours.then_some(grants),
+        };
+        let host = veth::create(rtnl, plan, (self.netns, mac), &near)?;
         let taken = (host.clone(), bridge.link.index, grants.clone());
         let neighbours = plan.network.permanent_neighbours;
         undo.push("link", move || {
@@ -135,6 +142,7 @@ impl<'a> Making<'_, 'a> {
             link.host = Some(host.clone());
             link.mac = Some(mac);
         }
+        veth::set_vlans(rtnl, &host, driver)?;
 
         let wanted = Wanted {
             ifname: &plan.id.slot,
@@ -142,11 +150,21 @@ impl<'a> Making<'_, 'a> {
             dad: driver.dad,
             down: driver.no_interface,
             announce: plan.mac.is_some(),
+            routed: false,
         };
         let configured = container::configure(node, self.netns, &wanted)?;
         note_netns(record, &configured);
 
-        self.add_rules(&bridge, record, undo)?;
+        let rules = LinkRules {
+            created: bridge.created,
+            networks: vec![plan.network.name.clone()],
+            inbound: plan.network.inbound,
+            gateways: bridge.gateways.clone(),
+            dns: self.dns(),
+            mac: bridge.link.mac,
+            ..LinkRules::open(&bridge.link.name)
+        };
+        self.add_rules(&rules, bridge.forwarding_changed, record, undo)?;
 
         let near = rtnl.link(&host)?.ok_or_else(|| gone(&host))?;
         if let Some(link) = &mut record.link {
@@ -177,37 +195,30 @@ impl<'a> Making<'_, 'a> {
         Some(LinkDns { port: service::served(self.node).port, intercept: dns.intercept })
     }
 
-    fn add_rules(
+    /// Lets the attachment's packets through as its link's rules say.
+    pub(crate) fn add_rules(
         &self,
-        bridge: &Ready,
+        rules: &LinkRules,
+        forwarding_changed: bool,
         record: &AttachmentRecord,
         undo: &mut Undo<'a>,
     ) -> Result<()> {
         let (node, plan) = (self.node, self.plan);
-        let rules = LinkRules {
-            created: bridge.created,
-            networks: vec![plan.network.name.clone()],
-            inbound: plan.network.inbound,
-            gateways: bridge.gateways.clone(),
-            dns: self.dns(),
-            mac: bridge.link.mac,
-            ..LinkRules::open(&bridge.link.name)
-        };
         let elements = ruleset::of_attachment(record);
-        let (on_failure, link) = (elements.clone(), bridge.link.name.clone());
-        let forget_link = bridge.created;
+        let (on_failure, link) = (elements.clone(), rules.link.clone());
+        let forget_link = rules.created;
         undo.push("rules", move || {
             let mut ruleset = Ruleset::open(node);
             ruleset.remove(&on_failure).map_err(|e| e.to_string())?;
             if forget_link { ruleset.forget_link(&link).map_err(|e| e.to_string()) } else { Ok(()) }
         });
         let mut ruleset = Ruleset::open(node);
-        if bridge.forwarding_changed {
+        if forwarding_changed {
             // The rules against strangers are part of the skeleton.
-            ruleset.set_link(&rules)?;
+            ruleset.set_link(rules)?;
             return ruleset.rebuild(Some(record));
         }
-        let outcome = ruleset.add(record, Some(&rules), &elements);
+        let outcome = ruleset.add(record, Some(rules), &elements);
         match outcome {
             Err(Error::Firewall(error))
                 if (error.is_unsupported() || error.is_permission()) && can_do_without(plan) =>
@@ -258,6 +269,7 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
     let network = &plan.network;
     let (host, master, on_bridge) = match &network.driver {
         Driver::Bridge(driver) => (Some(plan.id.host_link_name(0)), driver.bridge.clone(), true),
+        Driver::Ptp => (Some(plan.id.host_link_name(0)), plan.id.host_link_name(0), false),
         Driver::Macvlan(driver) => (None, driver.master.clone().unwrap_or_default(), false),
     };
     LinkPart {
@@ -266,7 +278,7 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
         host_index: None,
         master,
         mac: plan.mac,
-        masquerade: network.masquerade && on_bridge,
+        masquerade: network.masquerade,
         neighbours: network.permanent_neighbours && on_bridge,
         spoof_guard: network.anti_spoof != AntiSpoof::Off && on_bridge,
         strict: network.anti_spoof == AntiSpoof::Strict && on_bridge,
@@ -315,7 +327,7 @@ pub(crate) fn note_netns(record: &mut AttachmentRecord, configured: &Configured)
     }
 }
 
-fn gone(host: &str) -> Error {
+pub(crate) fn gone(host: &str) -> Error {
     Error::NoLink { role: "host end", name: host.to_owned() }
 }
 

@@ -106,7 +106,8 @@ fn look(rtnl: &mut Rtnl, plan: &BridgePlan, wanted: &[IpNet]) -> Result<Found> {
     }
     let up = link.flags & cleat_kernel::link::iff::UP != 0;
     let promiscuous = link.flags & cleat_kernel::link::iff::PROMISC != 0;
-    if !up || (plan.promiscuous && !promiscuous) {
+    let unfiltered = filters(plan) && !link.vlan_filtering;
+    if !up || (plan.promiscuous && !promiscuous) || unfiltered {
         return Ok(Found::Lacking);
     }
     if wanted.is_empty() {
@@ -142,13 +143,20 @@ fn complete<'a>(
         promisc: plan.promiscuous.then_some(true),
         // Fixed, where ports could still change it.
         mac: link.mac.filter(|_| !created),
+        // Its ports are in VLAN 1 from their beginning, and stay there.
+        vlan_filtering: (filters(plan) && !link.vlan_filtering).then_some(true),
         ..LinkChange::default()
     })];
     for stale in missing.replaced {
         changes.push(Change::DeleteAddress { link: link.index, address: stale });
     }
     for address in missing.added {
-        changes.push(Change::AddAddress { link: link.index, address, nodad: !plan.dad });
+        changes.push(Change::AddAddress {
+            link: link.index,
+            address,
+            nodad: !plan.dad,
+            no_prefix_route: false,
+        });
         if !created {
             let index = link.index;
             undo.push("gateway address", move || {
@@ -159,7 +167,10 @@ fn complete<'a>(
             });
         }
     }
-    rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
+    rtnl.apply(&changes).map_err(|refused| match refused.error {
+        error if refused.index == 0 => filtering_refused(plan, error),
+        error => Error::Kernel(error),
+    })?;
     if wanted.iter().any(|w| w.addr().is_ipv6()) {
         rtnl.wait_usable_v6(link.index, Duration::from_secs(5))?;
     }
@@ -214,7 +225,7 @@ fn conflicts(
 }
 
 fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan) -> Result<()> {
-    let filtering = plan.vlan.is_some() || !plan.vlan_trunk.is_empty();
+    let filtering = filters(plan);
     let mtu = match network.mtu {
         Some(mtu) => Some(mtu),
         None => default_mtu(rtnl)?,
@@ -222,14 +233,7 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
     // Two hosts on one wire must not make the same bridge.
     let mac = Mac::from_hash(&digest_of(&[node.boot_id(), &plan.bridge]));
     let bridge = Change::Bridge { name: &plan.bridge, mac, mtu, vlan_filtering: filtering };
-    rtnl.apply(&[bridge]).map_err(|refused| match refused.error {
-        error if filtering && !error.is_exists() && !error.is_permission() => Error::NoFeature {
-            feature: "VLAN filtering on bridges",
-            option: "CONFIG_BRIDGE_VLAN_FILTERING",
-            instead: "leave out vlan and vlanTrunk",
-        },
-        error => Error::Kernel(error),
-    })?;
+    rtnl.apply(&[bridge]).map_err(|refused| filtering_refused(plan, refused.error))?;
     for (setting, value) in [("accept_ra", "0"), ("accept_dad", if plan.dad { "1" } else { "0" })] {
         let path = format!("ipv6/conf/{}/{setting}", plan.bridge);
         match sysctl::set(&path, value) {
@@ -243,8 +247,24 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
     Ok(())
 }
 
+/// The plan separates ports by VLAN.
+fn filters(plan: &BridgePlan) -> bool {
+    plan.vlan.is_some() || !plan.vlan_trunk.is_empty()
+}
+
+fn filtering_refused(plan: &BridgePlan, error: cleat_kernel::Error) -> Error {
+    if !filters(plan) || error.is_exists() || error.is_permission() {
+        return Error::Kernel(error);
+    }
+    Error::NoFeature {
+        feature: "VLAN filtering on bridges",
+        option: "CONFIG_BRIDGE_VLAN_FILTERING",
+        instead: "leave out vlan and vlanTrunk",
+    }
+}
+
 /// The MTU of the default route's link; `None`: there is none, or it is Ethernet's.
-fn default_mtu(rtnl: &mut Rtnl) -> Result<Option<u32>> {
+pub(crate) fn default_mtu(rtnl: &mut Rtnl) -> Result<Option<u32>> {
     const ETHERNET: u32 = 1500;
     let route = match rtnl.default_route(false)? {
         Some(route) => Some(route),

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use cleat_kernel::{Link, Mac, Namespace, Rtnl};
 
-use crate::Node;
 use crate::error::{Error, Result};
 use crate::plan::{AttachmentPlan, Driver, Grants};
 use crate::record::{AttachmentRecord, Phase};
 use crate::ruleset::{self, Ruleset};
+use crate::{Node, ptp};
 use cleat_nft::Backend;
 
 /// What the runtime remembers of an attachment.
@@ -42,6 +42,9 @@ pub fn check(node: &Node, plan: &AttachmentPlan, remembered: &Remembered) -> Res
         {
             return Err(differs(format!("bridge {} lacks gateway {gateway}", driver.bridge)));
         }
+    }
+    if plan.network.driver == Driver::Ptp {
+        ptp::check(&mut rtnl, &remembered.grants, record.as_ref()).map_err(&differs)?;
     }
     let mut inside = Rtnl::open_in(&netns)?;
     let link = inside

@@ -24,6 +24,8 @@ pub(crate) struct Wanted<'p> {
     pub(crate) down: bool,
     /// Its link address is not derived from its address: neighbours may remember another.
     pub(crate) announce: bool,
+    /// The gateway is all there is on the link: the subnet is reached through it.
+    pub(crate) routed: bool,
 }
 
 /// The container's end, once configured.
@@ -48,7 +50,12 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
     }
     let mut changes: Vec<Change<'_>> = Vec::new();
     for grant in &wanted.grants.addresses {
-        changes.push(Change::AddAddress { link: link.index, address: grant.address, nodad: false });
+        changes.push(Change::AddAddress {
+            link: link.index,
+            address: grant.address,
+            nodad: false,
+            no_prefix_route: wanted.routed,
+        });
     }
     let own = LinkChange { name: wanted.ifname, index: link.index, ..LinkChange::default() };
     if !wanted.grants.has(true) && wanted.grants.has(false) {
@@ -59,8 +66,9 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
     }
     let own = LinkChange { name: wanted.ifname, index: link.index, ..LinkChange::default() };
     changes.push(Change::Link(LinkChange { up: Some(true), ..own }));
-    let routes: Vec<Route> =
-        wanted.grants.routes.iter().map(|r| route(r, wanted.grants, link.index)).collect();
+    let mut routes =
+        if wanted.routed { to_gateways(wanted.grants, link.index) } else { Vec::new() };
+    routes.extend(wanted.grants.routes.iter().map(|r| route(r, wanted.grants, link.index)));
     let first_route = changes.len();
     changes.extend(routes.iter().cloned().map(Change::AddRoute));
     match rtnl.apply(&changes) {
@@ -122,6 +130,23 @@ fn route(grant: &RouteGrant, grants: &Grants, link: u32) -> Route {
         advmss: grant.advmss,
         ..Route::to(grant.dst)
     }
+}
+
+/// The gateways on the link, and the subnets behind them.
+fn to_gateways(grants: &Grants, link: u32) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for grant in &grants.addresses {
+        let Some(gateway) = grant.gateway else { continue };
+        let on_link = Route { link: Some(link), ..Route::to(gateway.into()) };
+        let behind =
+            Route { gateway: Some(gateway), link: Some(link), ..Route::to(grant.address.trunc()) };
+        for route in [on_link, behind] {
+            if !routes.iter().any(|r| r.dst == route.dst) {
+                routes.push(route);
+            }
+        }
+    }
+    routes
 }
 
 /// Adds those routes that are not there yet with a metric above the others' of the same

@@ -10,7 +10,7 @@ use cleat_kernel::{Change, Namespace, Rtnl};
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::plan::Lessor;
-use crate::record::AttachmentRecord;
+use crate::record::{AttachmentRecord, LinkPart};
 use crate::ruleset::{self, Ruleset, legacy};
 use crate::{Node, macvlan, ports};
 
@@ -82,6 +82,9 @@ pub(crate) fn take_back(
         note(errors, ruleset.remove(&elements));
     }
     note(errors, ports::forget_flows(node, &mut ruleset, record));
+    if let Some(host) = record.link.as_ref().and_then(LinkPart::routed) {
+        note(errors, ruleset.forget_link(host));
+    }
     if let Some(link) = &record.link {
         match &link.host {
             Some(host) => {

@@ -22,6 +22,7 @@ mod node;
 pub mod plan;
 pub mod policy;
 pub mod ports;
+mod ptp;
 pub mod record;
 pub mod repair;
 pub mod ruleset;

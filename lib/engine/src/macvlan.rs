@@ -73,7 +73,7 @@ pub(crate) fn attach<'a>(
         link.mac = mac;
     }
 
-    let wanted = Wanted { ifname, grants, dad: false, down: false, announce: true };
+    let wanted = Wanted { ifname, grants, dad: false, down: false, announce: true, routed: false };
     let configured = container::configure(node, netns, &wanted)?;
     note_netns(record, &configured);
     let link = inside
@@ -177,7 +177,12 @@ fn give_host_access(node: &Node, rtnl: &mut Rtnl, master: &Link, to: &[IpAddr]) 
         let host = IpNet::from(address.net.addr());
         let global = address.scope == 0 && address.net.addr().is_ipv6();
         if global && !present.iter().any(|p| p.net == host) {
-            changes.push(Change::AddAddress { link: link.index, address: host, nodad: true });
+            changes.push(Change::AddAddress {
+                link: link.index,
+                address: host,
+                nodad: true,
+                no_prefix_route: false,
+            });
         }
     }
     for address in to {

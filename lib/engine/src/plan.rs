@@ -36,6 +36,22 @@ pub struct NetworkPlan {
     pub dns: Option<DnsPlan>,
 }
 
+impl NetworkPlan {
+    /// A network that asks for nothing but its links.
+    pub fn new(name: &str, driver: Driver) -> Self {
+        Self {
+            name: name.to_owned(),
+            driver,
+            mtu: None,
+            inbound: Inbound::Open,
+            masquerade: false,
+            anti_spoof: AntiSpoof::Off,
+            permanent_neighbours: false,
+            dns: None,
+        }
+    }
+}
+
 impl Document for NetworkPlan {
     const SCHEMA: u32 = 1;
 }
@@ -58,6 +74,8 @@ pub struct DnsPlan {
 pub enum Driver {
     /// A veth pair into a bridge.
     Bridge(BridgePlan),
+    /// A veth pair whose host end the host routes to.
+    Ptp,
     /// A macvlan on a host interface.
     Macvlan(MacvlanPlan),
 }

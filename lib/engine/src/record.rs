@@ -167,7 +167,7 @@ pub struct LinkPart {
     /// The host end's index, known once made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_index: Option<u32>,
-    /// The bridge or master.
+    /// The bridge or master; the host end itself, where the host routes to it.
     pub master: String,
     /// The container end's link address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ pub struct LinkPart {
     /// What it sends to the outside gets the host's address.
     #[serde(default)]
     pub masquerade: bool,
-    /// A permanent neighbour entry per address stands on the bridge.
+    /// A permanent neighbour entry per address stands on the bridge or the host end.
     #[serde(default)]
     pub neighbours: bool,
     /// Elements of the anti-spoofing sets stand for it.
@@ -187,6 +187,13 @@ pub struct LinkPart {
     /// The host's own interface for reaching containers beside a macvlan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_access: Option<String>,
+}
+
+impl LinkPart {
+    /// The host end, where the host routes to it: a link of its own, in no bridge.
+    pub(crate) fn routed(&self) -> Option<&str> {
+        self.host.as_deref().filter(|host| *host == self.master)
+    }
 }
 
 /// Published ports of an attachment.

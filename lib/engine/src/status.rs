@@ -12,6 +12,7 @@ use crate::plan::{Driver, NetworkPlan};
 pub fn status(network: &NetworkPlan) -> Result<()> {
     let mut rtnl = Rtnl::open()?;
     match &network.driver {
+        Driver::Ptp => {}
         Driver::Macvlan(driver) if driver.master_in_container => {}
         Driver::Macvlan(driver) => drop(macvlan::master(&mut rtnl, driver)?),
         Driver::Bridge(driver) => {

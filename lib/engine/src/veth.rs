@@ -1,8 +1,11 @@
-//! The veth pair of an attachment to a bridge: made in one message, named by the attachment.
+//! The veth pair of an attachment, into a bridge or routed to: made in one message, named by the
+//! attachment.
 
-use cleat_kernel::{Change, LinkChange, Mac, Namespace, Rtnl, VethPair};
+use std::net::IpAddr;
 
-use crate::bridge::{self, Ready};
+use cleat_kernel::{Change, Link, LinkChange, Mac, Namespace, Rtnl, VethPair};
+
+use crate::bridge;
 use crate::error::{Error, Result};
 use crate::identity::digest_of;
 use crate::plan::{AttachmentPlan, BridgePlan, Grants};
@@ -10,12 +13,24 @@ use crate::plan::{AttachmentPlan, BridgePlan, Grants};
 /// How many other names are tried while somebody else's link has ours.
 pub(crate) const NAMES: u8 = 8;
 
-/// Makes the pair into the bridge, with a neighbour entry for each address. The host end's name.
+/// How the near end is to be.
+pub(crate) struct Near<'m> {
+    /// MTU of both ends in bytes.
+    pub(crate) mtu: Option<u32>,
+    /// The bridge that it goes into.
+    pub(crate) bridge: Option<&'m Link>,
+    pub(crate) hairpin: bool,
+    pub(crate) isolated: bool,
+    /// Whose addresses get permanent neighbour entries on the bridge.
+    pub(crate) neighbours: Option<&'m Grants>,
+}
+
+/// Makes the pair, the near end up. The near end's name.
 pub(crate) fn create(
     rtnl: &mut Rtnl,
-    (plan, bridge_plan): (&AttachmentPlan, &BridgePlan),
-    (netns, bridge): (&Namespace, &Ready),
-    (grants, mac): (&Grants, Mac),
+    plan: &AttachmentPlan,
+    (netns, mac): (&Namespace, Mac),
+    near: &Near<'_>,
 ) -> Result<String> {
     for attempt in 0..NAMES {
         let name = plan.id.host_link_name(attempt);
@@ -23,8 +38,8 @@ pub(crate) fn create(
             Change::Veth(VethPair {
                 name: &name,
                 mac: host_mac(&name),
-                mtu: plan.network.mtu.or(Some(bridge.link.mtu)),
-                master: Some(bridge.link.index),
+                mtu: near.mtu,
+                master: near.bridge.map(|bridge| bridge.index),
                 peer: &plan.id.slot,
                 peer_mac: Some(mac),
                 netns,
@@ -33,37 +48,34 @@ pub(crate) fn create(
                 name: &name,
                 up: Some(true),
                 no_link_local: true,
-                hairpin: bridge_plan.hairpin.then_some(true),
-                isolated: bridge_plan.port_isolation.then_some(true),
+                hairpin: near.hairpin.then_some(true),
+                isolated: near.isolated.then_some(true),
                 ..LinkChange::default()
             }),
         ];
-        if plan.network.permanent_neighbours {
-            changes.extend(grants.addresses.iter().map(|grant| Change::Neighbour {
-                link: bridge.link.index,
-                address: grant.address.addr(),
-                mac,
-            }));
+        for (link, address) in near.entries() {
+            changes.push(Change::Neighbour { link, address, mac });
         }
         match rtnl.apply(&changes) {
-            Ok(()) => {
-                set_vlans(rtnl, &name, bridge_plan)?;
-                return Ok(name);
-            }
+            Ok(()) => return Ok(name),
             Err(refused) if refused.index == 0 && refused.error.is_exists() => {
-                forget_neighbours(rtnl, bridge, grants);
+                forget_neighbours(rtnl, near);
                 let mut inside = Rtnl::open_in(netns)?;
                 if inside.link(&plan.id.slot)?.is_some() {
                     return Err(Error::InterfaceTaken { name: plan.id.slot.clone() });
                 }
             }
             Err(refused) if refused.index == 0 => {
-                forget_neighbours(rtnl, bridge, grants);
-                return Err(bridge::no_room(rtnl, &bridge.link, refused.error.into()));
+                forget_neighbours(rtnl, near);
+                let error = refused.error.into();
+                return Err(match near.bridge {
+                    Some(bridge) => bridge::no_room(rtnl, bridge, error),
+                    None => error,
+                });
             }
             Err(refused) => {
                 let _ = rtnl.delete_link(&name);
-                forget_neighbours(rtnl, bridge, grants);
+                forget_neighbours(rtnl, near);
                 return Err(refused.error.into());
             }
         }
@@ -71,10 +83,18 @@ pub(crate) fn create(
     Err(Error::InterfaceTaken { name: plan.id.host_link_name(0) })
 }
 
+impl Near<'_> {
+    /// Link and address of each neighbour entry.
+    fn entries(&self) -> impl Iterator<Item = (u32, IpAddr)> {
+        let addresses = self.neighbours.into_iter().flat_map(|grants| &grants.addresses);
+        let link = self.bridge.map(|bridge| bridge.index);
+        addresses.filter_map(move |grant| Some((link?, grant.address.addr())))
+    }
+}
+
 /// The messages after a refused one were done all the same.
-fn forget_neighbours(rtnl: &mut Rtnl, bridge: &Ready, grants: &Grants) {
-    for grant in &grants.addresses {
-        let (link, address) = (bridge.link.index, grant.address.addr());
+fn forget_neighbours(rtnl: &mut Rtnl, near: &Near<'_>) {
+    for (link, address) in near.entries() {
         let _ = rtnl.remove(Change::DeleteNeighbour { link, address });
     }
 }
@@ -85,6 +105,7 @@ pub(crate) fn host_mac(name: &str) -> Mac {
     Mac::from_hash(&digest_of(&["host end", name]))
 }
 
+/// Puts the near end into the VLANs of its plan.
 pub(crate) fn set_vlans(rtnl: &mut Rtnl, name: &str, plan: &BridgePlan) -> Result<()> {
     if plan.vlan.is_none() && plan.vlan_trunk.is_empty() {
         return Ok(());

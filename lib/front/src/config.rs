@@ -40,6 +40,29 @@ fn read<T: DeserializeOwned>(
     }
 }
 
+/// The kernel's largest MTU, of a bridge or veth.
+const LARGEST_MTU: u32 = 65535;
+
+/// The `mtu` of a configuration; 0 leaves it to us.
+pub fn mtu(given: Option<u32>) -> Result<Option<u32>, Error> {
+    match given.filter(|mtu| *mtu > 0) {
+        Some(mtu) if !(68..=LARGEST_MTU).contains(&mtu) => {
+            Err(Error::invalid_config(format!("mtu: {mtu} is not in 68..{LARGEST_MTU}")))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Accepts the two backends that the reference masquerades by; both are served by nf_tables.
+pub fn check_masquerade_backend(given: Option<&str>) -> Result<(), Error> {
+    match given {
+        None | Some("iptables" | "nftables") => Ok(()),
+        Some(other) => Err(Error::invalid_config(format!(
+            "ipMasqBackend: {other:?} is neither \"iptables\" nor \"nftables\""
+        ))),
+    }
+}
+
 /// Where a requested link address is looked for, the first one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedMac {

@@ -1,19 +1,82 @@
 //! The verbs of a plugin that makes a container's interface: the same for all of them once the
 //! configuration is a plan.
 
-use cleat_cni::{CniResult, Error, Request};
+use cleat_cni::{CniResult, Error, Plugin, Request};
+use cleat_engine::kernel::Mac;
 use cleat_engine::plan::{AttachmentPlan, Driver, Lessor, NetworkPlan};
 use cleat_engine::{AttachmentId, Detach};
 
 use crate::names;
 use crate::{Addressing, attached_result, attachment, is_valid, node, own_addresses, previous};
-use crate::{remembered, to_cni};
+use crate::{names_plan, remembered, to_cni};
+
+/// What tells one such plugin from the others.
+pub trait Interface {
+    /// The plugin's name.
+    const NAME: &'static str;
+
+    /// The network that the configuration describes.
+    fn network(request: &Request) -> Result<NetworkPlan, Error>;
+
+    /// The link address that is asked for.
+    fn mac(_request: &Request) -> Result<Option<Mac>, Error> {
+        Ok(None)
+    }
+}
+
+/// A plugin that is no more than an [`Interface`].
+pub struct InterfacePlugin<I>(pub I);
+
+impl<I: Interface> InterfacePlugin<I> {
+    fn plan(request: &Request) -> Result<AttachmentPlan, Error> {
+        if !request.args.as_str().is_empty() {
+            request.args.parse(&["MAC", "IP", "GATEWAY"])?;
+        }
+        Ok(AttachmentPlan {
+            id: attachment(request),
+            network: I::network(request)?,
+            netns: request.netns.clone().unwrap_or_default(),
+            mac: I::mac(request)?,
+            names: names_plan(request)?,
+        })
+    }
+}
+
+impl<I: Interface> Plugin for InterfacePlugin<I> {
+    fn name(&self) -> &'static str {
+        I::NAME
+    }
+
+    fn add(&self, request: &Request) -> Result<CniResult, Error> {
+        add(request, &Self::plan(request)?)
+    }
+
+    fn del(&self, request: &Request) -> Result<(), Error> {
+        del(request, None)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        check(request, &Self::plan(request)?)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), Error> {
+        gc(request)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), Error> {
+        status(request, &I::network(request)?)
+    }
+}
 
 /// ADD.
 pub fn add(request: &Request, plan: &AttachmentPlan) -> Result<CniResult, Error> {
     let node = node();
     // The host itself is the gateway, so it has to have an address.
-    let gateway = matches!(&plan.network.driver, Driver::Bridge(bridge) if bridge.gateway);
+    let gateway = match &plan.network.driver {
+        Driver::Bridge(bridge) => bridge.gateway,
+        Driver::Ptp => true,
+        Driver::Macvlan(_) => false,
+    };
     let mut addressing = Addressing::read(&node, request)?.deriving_gateways(gateway);
     let attached = cleat_engine::attach(&node, plan, &mut addressing).map_err(to_cni)?;
     let dns = names::answered_by(request, plan, &attached.grants, addressing.dns())?;

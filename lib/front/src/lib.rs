@@ -15,7 +15,10 @@ use cleat_cni::{Error, Request};
 use cleat_engine::{AttachmentId, Dirs, Node};
 
 pub use addressing::{Addressing, collect_pool};
-pub use config::{RequestedMac, parse_mac, requested_mac, runtime_value, settings_value};
+pub use config::{
+    RequestedMac, check_masquerade_backend, mtu, parse_mac, requested_mac, runtime_value,
+    settings_value,
+};
 pub use convert::{attached_result, grants_of, own_addresses, remembered, result_of, route_grant};
 pub use errors::{code, to_cni};
 pub use host_local::HostLocal;

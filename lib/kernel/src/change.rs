@@ -12,6 +12,7 @@ use crate::wire::{Batch, Message, flags};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -68,6 +69,8 @@ pub enum Change<'a> {
         address: IpNet,
         /// Use it at once, without duplicate address detection (IPv6).
         nodad: bool,
+        /// Its subnet is not on the link: no route to it comes along.
+        no_prefix_route: bool,
     },
     /// Removal of an address.
     DeleteAddress {
@@ -177,6 +180,8 @@ pub struct LinkChange<'a> {
     pub isolated: Option<bool>,
     /// A bridge's index to enter, 0 to leave.
     pub master: Option<u32>,
+    /// A bridge filters VLANs.
+    pub vlan_filtering: Option<bool>,
 }
 
 /// A route.
@@ -273,12 +278,14 @@ impl Change<'_> {
                 }
                 Which::Index(index) => drop(batch.message(RTM_DELLINK, 0, &ifinfo(*index, None))),
             },
-            Self::AddAddress { link, address, nodad } => {
+            Self::AddAddress { link, address, nodad, no_prefix_route } => {
                 let flag = flags::CREATE | flags::EXCL;
-                encode_address(batch, (RTM_NEWADDR, flag), *link, address, *nodad);
+                let wanted = u32::from(*nodad && address.addr().is_ipv6()) * IFA_F_NODAD
+                    + u32::from(*no_prefix_route) * IFA_F_NOPREFIXROUTE;
+                encode_address(batch, (RTM_NEWADDR, flag), *link, address, wanted);
             }
             Self::DeleteAddress { link, address } => {
-                encode_address(batch, (RTM_DELADDR, 0), *link, address, false);
+                encode_address(batch, (RTM_DELADDR, 0), *link, address, 0);
             }
             Self::AddRoute(route) => {
                 encode_route(batch, RTM_NEWROUTE, flags::CREATE | flags::EXCL, route);
@@ -442,6 +449,13 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
             });
         });
     }
+    if let Some(on) = change.vlan_filtering {
+        m.nest(ifla::LINKINFO, |info| {
+            info.str(ifla::INFO_KIND, "bridge").nest(ifla::INFO_DATA, |data| {
+                data.u8(ifla::BR_VLAN_FILTERING, u8::from(on));
+            });
+        });
+    }
     if change.no_link_local {
         const ADDR_GEN_NONE: u8 = 1;
         m.nest_unflagged(ifla::AF_SPEC, |spec| {
@@ -453,19 +467,23 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
     1
 }
 
-fn encode_address(batch: &mut Batch, verb: (u16, u16), link: u32, address: &IpNet, nodad: bool) {
-    const IFA_F_NODAD: u8 = 0x02;
+/// `IFA_F_*` (include/uapi/linux/if_addr.h).
+const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+
+fn encode_address(batch: &mut Batch, verb: (u16, u16), link: u32, address: &IpNet, wanted: u32) {
+    const IFA_FLAGS: u16 = 8;
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
     const IFA_BROADCAST: u16 = 4;
     let mut header = [family(address.addr()), address.prefix_len(), 0, 0, 0, 0, 0, 0];
-    if nodad && address.addr().is_ipv6() {
-        fill(&mut header, 2, &[IFA_F_NODAD]);
-    }
     fill(&mut header, 4, &link.to_ne_bytes());
     let mut m = batch.message(verb.0, verb.1, &header);
     add_ip(&mut m, IFA_LOCAL, address.addr());
     add_ip(&mut m, IFA_ADDRESS, address.addr());
+    if wanted != 0 {
+        m.u32(IFA_FLAGS, wanted);
+    }
     if let IpNet::V4(v4) = address
         && v4.prefix_len() < 31
     {
@@ -542,10 +560,8 @@ fn encode_vlans(
         sent += 1;
     }
     if pvid.is_some() || !tagged.is_empty() {
-        batch.message(RTM_NEWLINK, 0, &header).nest(ifla::AF_SPEC, |m| {
-            if let Some(id) = pvid {
-                info(m, PVID | UNTAGGED, id);
-            }
+        // Not RTM_NEWLINK, which bridges do not hear.
+        batch.message(RTM_SETLINK, 0, &header).nest(ifla::AF_SPEC, |m| {
             for (from, to) in tagged {
                 if from == to {
                     info(m, 0, *from);
@@ -553,6 +569,10 @@ fn encode_vlans(
                     info(m, RANGE_BEGIN, *from);
                     info(m, RANGE_END, *to);
                 }
+            }
+            // Last: it may lie in a tagged range.
+            if let Some(id) = pvid {
+                info(m, PVID | UNTAGGED, id);
             }
         });
         sent += 1;

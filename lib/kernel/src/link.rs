@@ -130,6 +130,8 @@ pub struct Link {
     pub alias: Option<String>,
     /// Its mode, of a macvlan: `MACVLAN_MODE_*`.
     pub macvlan_mode: Option<u32>,
+    /// It filters VLANs, of a bridge.
+    pub vlan_filtering: bool,
     /// Port isolation and hairpin mode, of a bridge's port.
     pub bridge_port: Option<BridgePort>,
 }
@@ -202,6 +204,7 @@ pub(crate) fn parse(message: Received<'_>) -> Option<Link> {
         kind: String::new(),
         alias: None,
         macvlan_mode: None,
+        vlan_filtering: false,
         bridge_port: None,
     };
     for (kind, value) in wire::attributes(payload.get(16..)?) {
@@ -229,10 +232,11 @@ pub(crate) fn parse(message: Received<'_>) -> Option<Link> {
 
 fn read_info(info: &[u8], link: &mut Link) {
     link.kind = find(info, ifla::INFO_KIND).map(str_of).unwrap_or_default();
-    if link.kind == "macvlan" {
-        link.macvlan_mode = find(info, ifla::INFO_DATA)
-            .and_then(|data| find(data, ifla::MACVLAN_MODE))
-            .and_then(u32_of);
+    let data = |kind| find(info, ifla::INFO_DATA).and_then(|data| find(data, kind));
+    match link.kind.as_str() {
+        "macvlan" => link.macvlan_mode = data(ifla::MACVLAN_MODE).and_then(u32_of),
+        "bridge" => link.vlan_filtering = data(ifla::BR_VLAN_FILTERING) == Some(&[1]),
+        _ => {}
     }
     if find(info, ifla::INFO_SLAVE_KIND).map(str_of).as_deref() == Some("bridge") {
         let set = |kind| {

@@ -56,6 +56,7 @@ fn a_bridge_with_a_container() {
                 link: bridge.index,
                 address: "10.9.0.1/24".parse().unwrap(),
                 nodad: false,
+                no_prefix_route: false,
             },
             Change::Veth(VethPair {
                 name: "vethx",
@@ -90,6 +91,7 @@ fn a_bridge_with_a_container() {
                     link: eth0.index,
                     address: "10.9.0.2/24".parse().unwrap(),
                     nodad: false,
+                    no_prefix_route: false,
                 },
                 Change::Link(LinkChange {
                     index: eth0.index,

@@ -2,12 +2,12 @@
 
 use cleat_cni::{Error, Request, name};
 use cleat_engine::plan::{AntiSpoof, AttachmentPlan, BridgePlan, Driver, Inbound, NetworkPlan};
-use cleat_front::{RequestedMac, attachment, dns_plan, names_plan, requested_mac};
+use cleat_front::{
+    RequestedMac, attachment, check_masquerade_backend, dns_plan, mtu, names_plan, requested_mac,
+};
 use serde::Deserialize;
 
 const DEFAULT_BRIDGE: &str = "cni0";
-/// The kernel's largest, of a bridge or veth.
-const LARGEST_MTU: u32 = 65535;
 const LARGEST_VLAN: u16 = 4094;
 
 #[derive(Default, Deserialize)]
@@ -67,15 +67,7 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
     if wire.hairpin_mode && wire.promisc_mode {
         return bad("hairpinMode and promiscMode cannot both be set; leave one out".to_owned());
     }
-    if let Some(mtu) = wire.mtu.filter(|mtu| *mtu > LARGEST_MTU || (1..68).contains(mtu)) {
-        return bad(format!("mtu: {mtu} is not in 68..{LARGEST_MTU}"));
-    }
-    if let Some(backend) = &wire.ip_masq_backend
-        && backend != "iptables"
-        && backend != "nftables"
-    {
-        return bad(format!("ipMasqBackend: {backend:?} is neither \"iptables\" nor \"nftables\""));
-    }
+    check_masquerade_backend(wire.ip_masq_backend.as_deref())?;
     if wire.disable_container_interface && request.config.ipam.is_some() {
         return bad(
             "disableContainerInterface: an interface that stays down takes no ipam".to_owned()
@@ -95,7 +87,7 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
     }
     Ok(NetworkPlan {
         name: request.config.name.clone(),
-        mtu: wire.mtu.filter(|mtu| *mtu > 0),
+        mtu: mtu(wire.mtu)?,
         inbound: inbound(&wire)?,
         masquerade: wire.ip_masq,
         anti_spoof: anti_spoof(&wire)?,

@@ -1,0 +1,60 @@
+//! Suites in a virtual machine with Debian's own kernel: those written for what this host's
+//! kernel lacks (`guest_…`), and some of the others, on a kernel years older.
+
+use std::fs;
+use std::path::Path;
+
+use cleat_tests::Report;
+
+/// The files of tests that run in a machine only, each with a test of its own below.
+const GUESTS: [&str; 1] = ["guest_bridge"];
+
+/// All of a suite's tests ran, in the kernel that they are for.
+#[track_caller]
+fn run_all(suite: &str) {
+    assert!(GUESTS.contains(&suite), "add {suite} to GUESTS");
+    let report = Report::of(suite, &[]);
+    let passed = report.passed().len();
+    assert_eq!(passed, tests_in(suite), "{suite}: not every test ran");
+    assert!(report.said("cleat-vm: kernel ").is_some_and(|release| release.starts_with("6.1")));
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn tests_in(suite: &str) -> usize {
+    let source = fs::read_to_string(folder().join(format!("{suite}.rs"))).unwrap();
+    source.lines().filter(|line| *line == "#[test]").count()
+}
+
+#[test]
+fn no_guest_is_forgotten() {
+    let mut found: Vec<String> = fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".rs").filter(|name| name.starts_with("guest_")).map(str::to_owned)
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, GUESTS);
+}
+
+#[test]
+fn bridge_vlans() {
+    run_all("guest_bridge");
+}
+
+#[test]
+fn containers_on_an_older_kernel() {
+    for (suite, tests) in [
+        (
+            "bridge",
+            ["containers_reach", "default_gateway", "masquerading", "detach", "check"].as_slice(),
+        ),
+        ("portmap", &["from_", "detach", "datagram"]),
+    ] {
+        Report::of(suite, tests).passed();
+    }
+}
