@@ -45,7 +45,13 @@ impl Inbox {
         // SAFETY: every header points to one vector and one address that live through the call,
         // every vector to a buffer of its length; the kernel writes within these bounds.
         let count = unsafe {
-            libc::recvmmsg(fd, headers.as_mut_ptr(), headers.len() as u32, flags, std::ptr::null_mut())
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                headers.len() as u32,
+                flags,
+                std::ptr::null_mut(),
+            )
         };
         let count = usize::try_from(count).map_err(|_| sys::last_errno())?;
         for (length, header) in self.lengths.iter_mut().zip(&headers).take(count) {
@@ -83,9 +89,8 @@ pub fn send_all(socket: impl AsFd, datagrams: &[(Vec<u8>, SocketAddr)]) -> Resul
     let mut sent = 0;
     while let Some(rest) = headers.get_mut(sent..).filter(|rest| !rest.is_empty()) {
         // SAFETY: as above; the kernel only reads what the vectors point to.
-        let count = unsafe {
-            libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT)
-        };
+        let count =
+            unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT) };
         match usize::try_from(count) {
             Ok(count) => sent += count.max(1),
             // One that cannot be delivered does not keep the others.

@@ -23,7 +23,8 @@ fn changes() {
     rtnl.apply(&[Change::Bridge { name: "cl0", mac, mtu: None, vlan_filtering: false }]).unwrap();
     let link = rtnl.link("cl0").unwrap().unwrap().index;
     let address = "10.9.0.1/24".parse().unwrap();
-    rtnl.apply(&[Change::AddAddress { link, address, nodad: false }]).unwrap();
+    rtnl.apply(&[Change::AddAddress { link, address, nodad: false, no_prefix_route: false }])
+        .unwrap();
     let heard = monitor.drain().unwrap();
     let named = |notice: &Notice| matches!(notice, Notice::LinkChanged { name, kind } if name == "cl0" && kind == "bridge");
     assert!(heard.iter().any(named) && heard.contains(&Notice::AddressAdded { link }), "{heard:?}");
