@@ -50,7 +50,7 @@ impl Answered {
 }
 
 /// Upper bounds of the latency histogram's buckets, in microseconds; the last bucket has none.
-pub const LATENCY_BOUNDS: [u64; 12] =
+pub(crate) const LATENCY_BOUNDS: [u64; 12] =
     [10, 25, 50, 100, 250, 500, 1_000, 5_000, 25_000, 100_000, 500_000, 2_500_000];
 
 /// What was counted since the start.

@@ -193,7 +193,10 @@ impl Answerer {
                     let network = index.network_at(*asked)?.clone();
                     let networks = [Seen { network, domain: None }].into_iter().collect();
                     let host = vec![*asked];
-                    return Some((Asker { networks, host }, Own { may_leave: true, servers: vec![] }));
+                    return Some((
+                        Asker { networks, host },
+                        Own { may_leave: true, servers: vec![] },
+                    ));
                 }
                 None => return None,
             },
@@ -224,7 +227,10 @@ struct Own {
 /// Of the network that is asked at, or else of the first other one that names some.
 fn servers(entry: &Entry, all: &[Arc<Entry>]) -> Vec<IpAddr> {
     let own = std::iter::once(entry).chain(all.iter().map(Arc::as_ref));
-    own.map(|entry| &entry.part.servers).find(|servers| !servers.is_empty()).cloned().unwrap_or_default()
+    own.map(|entry| &entry.part.servers)
+        .find(|servers| !servers.is_empty())
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn of_other(question: &Question, answer: Option<Message>, limit: usize) -> Option<Vec<u8>> {

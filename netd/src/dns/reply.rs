@@ -13,14 +13,14 @@ use super::zone::Known;
 
 /// How long an answer may be kept, in seconds: long enough for a burst, short enough for a
 /// container that comes back with another address.
-pub const TTL: u32 = 5;
+pub(super) const TTL: u32 = 5;
 /// How long the absence of a name may be kept, in seconds.
-pub const NEGATIVE_TTL: u32 = 1;
+pub(super) const NEGATIVE_TTL: u32 = 1;
 /// What we take ourselves.
 const OUR_PAYLOAD: u16 = 1232;
 
 /// The answer to a question out of what is known; `None` where somebody else has to say.
-pub fn of_known(question: &Question, known: Known, limit: usize) -> Option<Vec<u8>> {
+pub(super) fn of_known(question: &Question, known: Known, limit: usize) -> Option<Vec<u8>> {
     let mut message = response(&question.message, ResponseCode::NoError);
     message.metadata.authoritative = true;
     let name = question.query()?.name().clone();
@@ -51,7 +51,7 @@ pub fn of_known(question: &Question, known: Known, limit: usize) -> Option<Vec<u
 }
 
 /// An answer that is a code alone.
-pub fn of_code(request: &Message, code: ResponseCode) -> Option<Vec<u8>> {
+pub(super) fn of_code(request: &Message, code: ResponseCode) -> Option<Vec<u8>> {
     let mut message = response(request, code);
     if code == ResponseCode::FormErr && message.queries.len() != 1 {
         message.queries.clear();
@@ -65,7 +65,11 @@ pub fn of_code(request: &Message, code: ResponseCode) -> Option<Vec<u8>> {
 }
 
 /// An upstream's answer for this asker: his id and his question, his own EDNS.
-pub fn of_upstream(question: &Question, mut answer: Message, limit: usize) -> Option<Vec<u8>> {
+pub(super) fn of_upstream(
+    question: &Question,
+    mut answer: Message,
+    limit: usize,
+) -> Option<Vec<u8>> {
     let asked = &question.message.metadata;
     answer.metadata.id = asked.id;
     answer.metadata.message_type = MessageType::Response;

@@ -43,7 +43,9 @@ pub(super) fn listen_at(address: SocketAddr) -> std::result::Result<Pair, Refuse
 
 /// The port that a socket was given.
 pub(super) fn port_of(address: std::io::Result<SocketAddr>) -> Result<u16> {
-    address.map(|address| address.port()).map_err(Error::socket("ask for the port of", "a listener"))
+    address
+        .map(|address| address.port())
+        .map_err(Error::socket("ask for the port of", "a listener"))
 }
 
 fn open(address: SocketAddr, kind: SocketType) -> std::result::Result<OwnedFd, Errno> {

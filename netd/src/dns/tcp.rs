@@ -29,8 +29,8 @@ pub(super) fn serve(
     point: Point,
     answerer: Arc<Answerer>,
 ) -> Result<JoinHandle<()>> {
-    let listener = AsyncListener::from_std(listener)
-        .map_err(Error::socket("serve", "questions by TCP"))?;
+    let listener =
+        AsyncListener::from_std(listener).map_err(Error::socket("serve", "questions by TCP"))?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     Ok(tokio::spawn(async move {
         loop {

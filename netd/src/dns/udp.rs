@@ -42,8 +42,7 @@ impl Inlets {
     pub(super) fn start(answerer: Arc<Answerer>, runtime: Handle) -> Result<Arc<Self>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| Error::socket("make", "an epoll instance")(e.into()))?;
-        let inlets =
-            Arc::new(Self { epoll, by_key: Mutex::default(), next: AtomicU64::default() });
+        let inlets = Arc::new(Self { epoll, by_key: Mutex::default(), next: AtomicU64::default() });
         let own = inlets.clone();
         std::thread::Builder::new()
             .name("dns-udp".into())

@@ -17,7 +17,7 @@ const HOST_NAMES: [&str; 3] =
 
 /// A network whose names an asker sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Its name in lower case.
     pub network: Arc<str>,
     /// A domain that its names stand in, beside that of all.
@@ -26,7 +26,7 @@ pub struct Seen {
 
 /// Who asks.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub(super) struct Asker {
     /// The networks whose names he sees.
     pub networks: SmallVec<[Seen; 1]>,
     /// Where he reaches the host.
@@ -35,7 +35,7 @@ pub struct Asker {
 
 /// What is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub(super) enum Known {
     /// These are its addresses, of both families.
     Addresses(Vec<IpAddr>),
     /// This is the name of the address.
@@ -51,7 +51,7 @@ pub enum Known {
 }
 
 /// Looks a name up: in lower case, without the dot at its end.
-pub fn look_up(index: &Index, asker: &Asker, name: &str, kind: RecordType) -> Known {
+pub(super) fn look_up(index: &Index, asker: &Asker, name: &str, kind: RecordType) -> Known {
     if HOST_NAMES.contains(&name) {
         return addresses(asker.host.clone(), kind);
     }

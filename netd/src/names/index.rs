@@ -154,7 +154,12 @@ mod tests {
 
     use super::*;
 
-    pub(in crate::names) fn entry(record: &str, network: &str, names: &[&str], address: &str) -> Entry {
+    pub(in crate::names) fn entry(
+        record: &str,
+        network: &str,
+        names: &[&str],
+        address: &str,
+    ) -> Entry {
         Entry {
             record: record.into(),
             owner: format!("owner of {record}").into(),

@@ -1,7 +1,4 @@
 //! The `ptp` CNI plugin: see the library.
+#![cfg_attr(not(test), no_main)]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    cleat_cni::run(&cleat_ptp::PLUGIN)
-}
+cleat_engine::kernel::main!(|| cleat_cni::run(&cleat_ptp::PLUGIN));

@@ -179,7 +179,7 @@ impl<'n> Ruleset<'n> {
     }
 
     /// Changes what a link's rules say, on disk and in the kernel.
-    pub(crate) fn set_link(&mut self, rules: &LinkRules) -> Result<()> {
+    pub fn set_link(&mut self, rules: &LinkRules) -> Result<()> {
         let mut transaction = Transaction::new();
         match links::enlist(self.node, rules, &mut transaction)? {
             Enlisted::Before => return Ok(()),

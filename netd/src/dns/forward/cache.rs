@@ -51,19 +51,19 @@ impl Weighter<Key, Kept> for Bytes {
 }
 
 /// Answers of other servers.
-pub struct Cache {
+pub(super) struct Cache {
     kept: Quick<Key, Kept, Bytes>,
 }
 
 impl Cache {
     /// Room for so many bytes.
-    pub fn new(bytes: u64) -> Self {
+    pub(super) fn new(bytes: u64) -> Self {
         let entries = usize::try_from(bytes).unwrap_or(usize::MAX) / (ENTRY + RECORD);
         Self { kept: Quick::with_weighter(entries.max(16), bytes, Bytes) }
     }
 
     /// What is kept, its times to live counted down: an answer, or that there was none.
-    pub fn find(&self, key: &Key) -> Option<Option<Message>> {
+    pub(super) fn find(&self, key: &Key) -> Option<Option<Message>> {
         let kept = self.kept.get(key)?;
         let now = Instant::now();
         if kept.until <= now {
@@ -82,7 +82,7 @@ impl Cache {
     }
 
     /// Keeps an answer for as long as it may be.
-    pub fn keep(&self, key: Key, answer: Option<&Arc<Message>>) {
+    pub(super) fn keep(&self, key: Key, answer: Option<&Arc<Message>>) {
         let (lasts, weight) = match answer {
             None => (FAILURE, ENTRY),
             Some(answer) => {
@@ -100,14 +100,14 @@ impl Cache {
     }
 
     /// Forgets everything; how many answers that was.
-    pub fn clear(&self) -> usize {
+    pub(super) fn clear(&self) -> usize {
         let count = self.kept.len();
         self.kept.clear();
         count
     }
 
     /// How many answers are kept.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.kept.len()
     }
 }

@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_net::NetError;
 use hickory_net::DnsHandle;
-use hickory_net::runtime::{TokioRuntimeProvider};
+use hickory_net::NetError;
+use hickory_net::runtime::TokioRuntimeProvider;
 use hickory_net::tcp::TcpClientStream;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsRequestSender, FirstAnswer};
@@ -51,7 +51,11 @@ impl Asked {
 }
 
 /// Asks a server; an answer is whole.
-pub async fn ask(server: IpAddr, asked: &Asked, timeout: Duration) -> Result<Message, NetError> {
+pub(super) async fn ask(
+    server: IpAddr,
+    asked: &Asked,
+    timeout: Duration,
+) -> Result<Message, NetError> {
     let server = SocketAddr::new(server, PORT);
     let mut message = asked.message();
     let mut answer = by_udp(server, &message, timeout).await?;

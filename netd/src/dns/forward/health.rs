@@ -44,14 +44,14 @@ pub struct Upstream {
 
 /// What is remembered of all servers.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     states: Mutex<HashMap<IpAddr, State>>,
 }
 
 impl Health {
     /// The servers in the order in which they should be asked, each with how long to wait for it
     /// before the next one is asked as well.
-    pub fn order(&self, servers: &[IpAddr]) -> Vec<(IpAddr, Duration)> {
+    pub(super) fn order(&self, servers: &[IpAddr]) -> Vec<(IpAddr, Duration)> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut order: Vec<(bool, IpAddr, Duration)> = servers
             .iter()
@@ -72,7 +72,7 @@ impl Health {
     }
 
     /// It answered after this time.
-    pub fn answered(&self, server: IpAddr, after: Duration) {
+    pub(super) fn answered(&self, server: IpAddr, after: Duration) {
         self.note(server, |state| {
             state.usual = Some(state.usual.map_or(after, |usual| (usual * 7 + after) / 8));
             state.failed = None;
@@ -81,7 +81,7 @@ impl Health {
     }
 
     /// It did not answer, or so late that another did before.
-    pub fn failed(&self, server: IpAddr) {
+    pub(super) fn failed(&self, server: IpAddr) {
         self.note(server, |state| {
             state.failed = Some(Instant::now());
             state.failures += 1;
@@ -89,7 +89,7 @@ impl Health {
     }
 
     /// All servers that are known, by address.
-    pub fn all(&self) -> Vec<Upstream> {
+    pub(super) fn all(&self) -> Vec<Upstream> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<Upstream> = states
             .iter()

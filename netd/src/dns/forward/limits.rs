@@ -13,7 +13,7 @@ struct Counts {
 
 /// The questions that are under way.
 #[derive(Debug, Clone, Default)]
-pub struct Limits {
+pub(super) struct Limits {
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -27,7 +27,7 @@ pub struct Place {
 
 impl Limits {
     /// A place for a question of a client; `None` where he has too many, or all have.
-    pub fn enter(&self, client: IpAddr, per_client: usize, all: usize) -> Option<Place> {
+    pub(super) fn enter(&self, client: IpAddr, per_client: usize, all: usize) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let own = counts.clients.get(&client).copied().unwrap_or_default();
         if counts.all >= all || own >= per_client {

@@ -1,0 +1,187 @@
+//! The daemon from start to end: what runs, in which order it starts, and how it stops.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cleat_engine::records::{Durability, Watch, make_dir};
+use cleat_engine::{Dirs, Node, host, service};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::dns::Listeners;
+use crate::dns::answerer::Answerer;
+use crate::dns::forward::{Forwarder, ResolvConf};
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::names::Directory;
+use crate::wake::Wake;
+
+/// Folders that come and go wake nobody; they are looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the command line says.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folders that cleat keeps its state in.
+    pub dirs: Dirs,
+    /// The configuration's file.
+    pub config: PathBuf,
+    /// The file that names the host's own name servers.
+    pub resolv_conf: PathBuf,
+}
+
+/// What all parts of the daemon share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) answerer: Arc<Answerer>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// The engine's view of this node, for one thread.
+    pub(crate) fn node(&self) -> Node {
+        node(&self.options.dirs)
+    }
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting; later troubles are told, and it goes on.
+pub async fn run(options: Options) -> Result<()> {
+    let config = Config::read(&options.config)?;
+    let boot = node(&options.dirs).boot_id().to_owned();
+    let run = options.dirs.run.clone();
+    let _charge =
+        service::take_charge(&node(&options.dirs))?.ok_or(Error::InCharge { run: run.clone() })?;
+    for folder in ["", "links", "served/inside"] {
+        make_dir(&run.join(folder), Durability::Runtime)?;
+    }
+    let metrics = Arc::new(Metrics::default());
+    let events = Events::new();
+    let wake = Arc::new(Wake::new()?);
+    let waking = wake.clone();
+    let directory = Directory::open(&run, &boot, move || waking.wake())?;
+    let host = ResolvConf::new(options.resolv_conf.clone());
+    let forwarder = Forwarder::new(Arc::new(config.dns.clone()), host);
+    let answerer = Arc::new(Answerer::new(directory, forwarder, metrics.clone()));
+    let shared = Arc::new(Shared { options, answerer, events, metrics });
+
+    start_listening(&shared, wake).await?;
+    shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
+    serve(&shared).await
+}
+
+/// Until it is told to stop; on SIGHUP the configuration is read again.
+async fn serve(shared: &Shared) -> Result<()> {
+    let listen = |kind| signal(kind).map_err(Error::socket("listen for", "signals"));
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => match Config::read(&shared.options.config) {
+                Ok(config) => {
+                    shared.answerer.forwarder().reconfigure(Arc::new(config.dns));
+                    shared.events.tell("netd.configured", "netd", "configuration read again");
+                }
+                Err(error) => {
+                    let text = format!("the configuration stays as it was: {error}");
+                    shared.events.tell("netd.trouble", "netd", text);
+                }
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    shared.events.tell("netd.stopped", "netd", "containers stay as they are");
+    Ok(())
+}
+
+/// Starts a thread that listens wherever records, links and networks say; listening when this
+/// returns.
+async fn start_listening(shared: &Arc<Shared>, wake: Arc<Wake>) -> Result<()> {
+    let runtime = tokio::runtime::Handle::current();
+    let records = shared.answerer.directory().descriptor()?;
+    let dirs = &shared.options.dirs;
+    let mut folders = [dirs.run.join("links"), dirs.net.clone()].map(Folder::new);
+    let (tell, started) = oneshot::channel();
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name("listeners".into())
+        .spawn(move || {
+            let (answerer, events) = (shared.answerer.clone(), shared.events.clone());
+            let mut listeners = match Listeners::new(shared.node(), answerer, events, runtime) {
+                Ok(listeners) => listeners,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            note_host(&shared);
+            listeners.settle();
+            let _ = tell.send(Ok(()));
+            loop {
+                wait_for_any(&records, &wake, &folders);
+                wake.clear();
+                folders.iter_mut().for_each(Folder::drain);
+                note_host(&shared);
+                listeners.settle();
+            }
+        })
+        .map_err(Error::socket("start a thread for", "listeners"))?;
+    match started.await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::socket("start a thread for", "listeners")(
+            std::io::ErrorKind::BrokenPipe.into(),
+        )),
+    }
+}
+
+fn note_host(shared: &Shared) {
+    match host::interfaces() {
+        Ok(interfaces) => {
+            let all = interfaces.iter().flat_map(|interface| &interface.addresses);
+            shared.answerer.set_host(all.map(|net| net.addr()).collect::<Vec<IpAddr>>());
+        }
+        Err(error) => tracing::warn!("the host's addresses are not known: {error}"),
+    }
+}
+
+/// A folder that is watched while it is there.
+struct Folder {
+    path: PathBuf,
+    watch: Option<Watch>,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        let watch = Watch::open(&path).ok();
+        Self { path, watch }
+    }
+
+    fn drain(&mut self) {
+        match &mut self.watch {
+            Some(watch) => drop(watch.drain()),
+            None => self.watch = Watch::open(&self.path).ok(),
+        }
+    }
+}
+
+fn wait_for_any(records: &OwnedFd, wake: &Wake, folders: &[Folder]) {
+    let watches = folders.iter().filter_map(|folder| folder.watch.as_ref());
+    let all = [records.as_fd(), wake.as_fd()].into_iter().chain(watches.map(AsFd::as_fd));
+    let mut fds: Vec<PollFd<'_>> =
+        all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    // An error shows as a wait that is short, and is met again by whoever reads.
+    let _ = poll(&mut fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref());
+}
+
+/// The engine's view of this node; its warnings go to the log.
+fn node(dirs: &Dirs) -> Node {
+    Node::new(dirs.clone(), |text| tracing::warn!("{text}"))
+}

@@ -1,0 +1,220 @@
+//! Where is listened: at the gateways of all networks with names, from the network's first sign
+//! on, and inside the containers that have no gateway of the host's. Compares what should be with
+//! what is, opens first and closes last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cleat_engine::Node;
+use cleat_engine::service::{self, DNS_PORT, Served};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::answerer::{Answerer, Point};
+use super::inside::Inside;
+use super::socket::{self, Pair, Refused};
+use super::udp::Inlets;
+use super::{inside, tcp};
+use crate::error::Result;
+use crate::events::Events;
+use crate::names::Entry;
+use crate::{links, networks};
+
+/// All that is listened at. For one thread.
+pub struct Listeners {
+    node: Node,
+    answerer: Arc<Answerer>,
+    events: Arc<Events>,
+    inlets: Arc<Inlets>,
+    runtime: Handle,
+    fallback: u16,
+    served: Served,
+    /// The note is out.
+    announced: bool,
+    open: BTreeMap<IpAddr, Listening>,
+    inside: HashMap<String, Inside>,
+    /// What could not be done, so that it is told once.
+    troubles: BTreeSet<String>,
+}
+
+/// A pair of sockets that are served.
+pub(super) struct Listening {
+    udp: u64,
+    tcp: JoinHandle<()>,
+}
+
+impl Listeners {
+    /// Listens nowhere yet.
+    pub fn new(
+        node: Node,
+        answerer: Arc<Answerer>,
+        events: Arc<Events>,
+        runtime: Handle,
+    ) -> Result<Self> {
+        Ok(Self {
+            node,
+            inlets: Inlets::start(answerer.clone(), runtime.clone())?,
+            fallback: answerer.forwarder().config().fallback_port,
+            answerer,
+            events,
+            runtime,
+            served: Served::default(),
+            announced: false,
+            open: BTreeMap::new(),
+            inside: HashMap::new(),
+            troubles: BTreeSet::new(),
+        })
+    }
+
+    /// Listens where it should, and nowhere else.
+    pub fn settle(&mut self) {
+        let mut troubles = BTreeSet::new();
+        if let Err(error) = self.settle_gateways(&mut troubles) {
+            troubles.insert(error.to_string());
+        }
+        self.settle_insides(&mut troubles);
+        for trouble in troubles.difference(&self.troubles) {
+            self.events.tell("names.trouble", "listener", trouble);
+        }
+        self.troubles = troubles;
+    }
+
+    fn settle_gateways(&mut self, troubles: &mut BTreeSet<String>) -> Result<()> {
+        let mut wanted: BTreeSet<IpAddr> = self.answerer.directory().current().asks().collect();
+        wanted.extend(networks::gateways(&self.node.dirs().net));
+        wanted.extend(links::gateways(&self.node)?);
+        let new: Vec<IpAddr> =
+            wanted.iter().copied().filter(|address| !self.open.contains_key(address)).collect();
+        for address in new {
+            match self.open_at(address) {
+                Ok(()) => {}
+                Err(Refused::Failed(error)) => {
+                    troubles.insert(error.to_string());
+                }
+                Err(Refused::Taken) if self.served.port == DNS_PORT => self.fall_back(troubles),
+                Err(Refused::Taken) => {
+                    troubles.insert(format!(
+                        "listen at {address}: port {} is taken as well; set dns.fallbackPort to a \
+                         free one",
+                        self.served.port
+                    ));
+                }
+            }
+        }
+        links::lead_to(&self.node, self.served.port)?;
+        let addresses: Vec<IpAddr> = self.open.keys().copied().collect();
+        if !self.announced || self.served.addresses != addresses {
+            self.answerer.forwarder().set_own(addresses.clone());
+            self.served.addresses = addresses;
+            service::announce(&self.node, &self.served)?;
+            self.announced = true;
+        }
+        let gone: Vec<IpAddr> =
+            self.open.keys().copied().filter(|address| !wanted.contains(address)).collect();
+        for address in gone {
+            if let Some(listening) = self.open.remove(&address) {
+                self.close(listening);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another server has port 53 at some address: then all of ours are at the other port, and
+    /// questions are led there.
+    fn fall_back(&mut self, troubles: &mut BTreeSet<String>) {
+        self.served.port = self.fallback;
+        self.announced = false;
+        let text = format!("another server has port 53: listening at port {}", self.fallback);
+        self.events.tell("names.port", "listener", text);
+        let before: Vec<(IpAddr, Listening)> = std::mem::take(&mut self.open).into_iter().collect();
+        for (address, listening) in before {
+            match self.open_at(address) {
+                // Questions still come by the old port until they are led to the new one.
+                Ok(()) => self.close_later(listening),
+                Err(_) => {
+                    troubles
+                        .insert(format!("listen at {address}: port {} is taken", self.fallback));
+                    self.open.insert(address, listening);
+                }
+            }
+        }
+    }
+
+    fn open_at(&mut self, address: IpAddr) -> std::result::Result<(), Refused> {
+        let pair = socket::listen_at(SocketAddr::new(address, self.served.port))?;
+        let point = Point::Gateway(address);
+        let listening = self.serve(pair, &point).map_err(Refused::Failed)?;
+        self.open.insert(address, listening);
+        Ok(())
+    }
+
+    fn serve(&self, pair: Pair, point: &Point) -> Result<Listening> {
+        // Both belong to the runtime's threads from here on.
+        let _entered = self.runtime.enter();
+        let tcp = tcp::serve(pair.tcp, point.clone(), self.answerer.clone())?;
+        let udp = self.inlets.add(pair.udp, point.clone())?;
+        Ok(Listening { udp, tcp })
+    }
+
+    fn close(&self, listening: Listening) {
+        self.inlets.remove(listening.udp);
+        listening.tcp.abort();
+    }
+
+    fn close_later(&self, listening: Listening) {
+        let inlets = self.inlets.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            inlets.remove(listening.udp);
+            listening.tcp.abort();
+        });
+    }
+
+    fn settle_insides(&mut self, troubles: &mut BTreeSet<String>) {
+        let wanted: HashMap<String, Arc<Entry>> = {
+            let index = self.answerer.directory().current();
+            let inside = index.entries().filter(|entry| entry.netns.is_some());
+            inside.map(|entry| (entry.record.clone(), entry.clone())).collect()
+        };
+        let gone = |record: &String, inside: &Inside| {
+            wanted.get(record).is_none_or(|entry| entry.netns != inside.netns || !inside.is_there())
+        };
+        let closing: Vec<String> = self
+            .inside
+            .iter()
+            .filter(|(record, inside)| gone(record, inside))
+            .map(|(record, _)| record.clone())
+            .collect();
+        for record in closing {
+            if let Some(inside) = self.inside.remove(&record) {
+                // The socket would keep the namespace, and with it the container's interface.
+                self.close(inside.listening);
+            }
+            if let Err(error) = service::withdraw_inside(&self.node, &record) {
+                troubles.insert(error.to_string());
+            }
+        }
+        for (record, entry) in wanted {
+            if self.inside.contains_key(&record) {
+                continue;
+            }
+            if let Err(error) = self.open_inside(&record, &entry) {
+                troubles.insert(format!("{}: {error}", entry.owner));
+            }
+        }
+    }
+
+    fn open_inside(&mut self, record: &str, entry: &Entry) -> Result<()> {
+        let Some(made) = inside::listen(entry)? else {
+            return Ok(());
+        };
+        let point = Point::Inside { record: record.to_owned() };
+        let listening = self.serve(made.pair, &point)?;
+        let inside = Inside { netns: entry.netns.clone(), table: made.table, listening };
+        self.inside.insert(record.to_owned(), inside);
+        let listener = service::Listener { ports: made.ports };
+        service::announce_inside(&self.node, record, &listener)?;
+        Ok(())
+    }
+}
