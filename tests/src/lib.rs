@@ -6,21 +6,25 @@
 //! the programs: whatever a suite asserts, a user could see.
 
 mod chain;
+mod dns;
 mod enclosure;
 mod invoke;
 mod lab;
 mod machine;
 mod namespace;
+mod netd;
 mod programs;
 mod snapshot;
 mod traffic;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
+pub use dns::{Answer, Ask, Manner, Upstream};
 pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use invoke::{Invocation, Outcome};
 pub use lab::{Container, Lab, at_once, ranges};
 pub use machine::Report;
 pub use namespace::Namespace;
+pub use netd::Netd;
 pub use programs::Programs;
 pub use snapshot::Snapshot;
 pub use traffic::{Serving, Transport};
