@@ -138,7 +138,7 @@ impl Namespace {
 
     /// Asks from inside; what no answer comes to ends the test.
     #[track_caller]
-    pub fn name(&self, server: &str, name: &str, kind: &str) -> Answer {
+    pub fn look_up(&self, server: &str, name: &str, kind: &str) -> Answer {
         self.ask_name(&Ask::new(server, name, kind))
             .unwrap_or_else(|e| panic!("{name} {kind} at {server}: {e}"))
     }
@@ -245,7 +245,7 @@ impl Namespace {
         for (name, address) in names {
             manner.names.entry((*name).to_owned()).or_default().push(address.parse().unwrap());
         }
-        let upstream = Upstream {
+        let mut upstream = Upstream {
             manner: Arc::new(Mutex::new(manner)),
             asked: Arc::default(),
             names: Arc::default(),
@@ -263,7 +263,8 @@ impl Namespace {
             thread::spawn(move || udp.serve_udp(&socket)),
             thread::spawn(move || tcp.serve_tcp(&listener)),
         ];
-        Upstream { threads, ..upstream }
+        upstream.threads = threads;
+        upstream
     }
 }
 
@@ -281,7 +282,8 @@ impl Worker {
             let Ok((length, from)) = socket.recv_from(&mut bytes) else { continue };
             let manner = self.take(&bytes[..length]);
             let Some(mut answer) = reply(&manner, &bytes[..length]) else { continue };
-            if manner.truncates {
+            let room = answer.edns.as_ref().map_or(512, |edns| usize::from(edns.max_payload()));
+            if manner.truncates || answer.to_vec().unwrap().len() > room {
                 answer.answers.clear();
                 answer.metadata.truncation = true;
             }
@@ -334,9 +336,7 @@ fn reply(manner: &Manner, bytes: &[u8]) -> Option<Message> {
     answer.metadata.recursion_desired = true;
     answer.metadata.recursion_available = true;
     answer.add_query(query.clone());
-    if question.edns.is_some() {
-        answer.set_edns(Edns::new());
-    }
+    answer.edns.clone_from(&question.edns);
     if let Some(code) = manner.code {
         answer.metadata.response_code = ResponseCode::from(0, code as u8);
         return Some(answer);

@@ -144,8 +144,8 @@ impl Lab {
     /// A container: an id and a namespace as a runtime hands it over.
     pub fn container(&self) -> Container {
         let namespace = Namespace::create("c");
-        // A runtime's ids are long and random; these are long and unique.
-        let id = format!("{:0>40}", namespace.name().replace('-', "."));
+        // A runtime's ids are long and random; these are long, and their beginnings unique.
+        let id = format!("{:0<40}", namespace.name().replace('-', "x"));
         Container { id, ns: namespace }
     }
 

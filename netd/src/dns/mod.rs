@@ -3,6 +3,7 @@
 
 pub mod answerer;
 pub mod forward;
+mod framing;
 mod inside;
 mod listeners;
 pub mod question;

@@ -1,17 +1,18 @@
-//! Questions by stream: two bytes of length before each message (RFC 1035, section 4.2.2), several
-//! on one connection, answered as answers come (RFC 7766).
+//! Questions by stream: several on one connection, answered as answers come (RFC 7766).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::BufReader;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener as AsyncListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::answerer::{Answerer, Outcome, Point};
+use super::framing::{read_message, write_message};
 use super::question::Transport;
 use crate::error::{Error, Result};
 
@@ -61,12 +62,7 @@ async fn converse(stream: TcpStream, from: SocketAddr, point: &Point, answerer: 
     let pipeline = Arc::new(Semaphore::new(PIPELINED));
     let mut bytes = Vec::new();
     // However it ends: the asker closed it, or asked nothing for long.
-    while let Ok(Ok(length)) = tokio::time::timeout(IDLE, reader.read_u16()).await {
-        bytes.resize(usize::from(length), 0);
-        match tokio::time::timeout(IDLE, reader.read_exact(&mut bytes)).await {
-            Ok(Ok(_)) => {}
-            _ => return,
-        }
+    while let Ok(Ok(())) = timeout(IDLE, read_message(&mut reader, &mut bytes)).await {
         match answerer.answer(&bytes, from, point, Transport::Tcp) {
             Outcome::Answer(answer) => {
                 if write(&writer, &answer).await.is_err() {
@@ -88,14 +84,9 @@ async fn converse(stream: TcpStream, from: SocketAddr, point: &Point, answerer: 
     }
 }
 
-/// In one write, so that it goes in one segment.
 async fn write(writer: &Mutex<OwnedWriteHalf>, answer: &[u8]) -> std::io::Result<()> {
-    let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
-    let mut bytes = Vec::with_capacity(answer.len() + 2);
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(answer);
     let mut writer = writer.lock().await;
-    match tokio::time::timeout(IDLE, writer.write_all(&bytes)).await {
+    match timeout(IDLE, write_message(&mut *writer, answer)).await {
         Ok(written) => written,
         Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
     }

@@ -4,14 +4,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_net::DnsHandle;
 use hickory_net::NetError;
 use hickory_net::runtime::TokioRuntimeProvider;
-use hickory_net::tcp::TcpClientStream;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsRequestSender, FirstAnswer};
-use hickory_proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query, ResponseCode};
-use hickory_proto::rr::Name;
+use hickory_proto::op::{
+    DnsRequest, DnsRequestOptions, Edns, Message, MessageType, Query, ResponseCode,
+};
+use tokio::net::TcpStream;
+
+use crate::dns::framing::{read_message, write_message};
 
 const PORT: u16 = 53;
 /// What fits any path in one packet (RFC 9715).
@@ -43,11 +45,6 @@ impl Asked {
         message.set_edns(edns);
         message
     }
-
-    /// The name asked for.
-    pub fn name(&self) -> &Name {
-        self.query.name()
-    }
 }
 
 /// Asks a server; an answer is whole.
@@ -67,7 +64,7 @@ pub(super) async fn ask(
     if !answer.metadata.truncation {
         return Ok(answer);
     }
-    by_tcp(server, message, timeout).await
+    by_tcp(server, &message, timeout).await
 }
 
 async fn by_udp(
@@ -85,19 +82,22 @@ async fn by_udp(
     Ok(answers.first_answer().await?.into_message())
 }
 
+/// On a connection of its own, of which there is no more than one answer to wait for.
 async fn by_tcp(
     server: SocketAddr,
-    message: Message,
+    message: &Message,
     timeout: Duration,
 ) -> Result<Message, NetError> {
-    let provider = TokioRuntimeProvider::default();
-    let exchange = TcpClientStream::exchange(server, None, timeout, None, provider).await?;
-    let query = message.queries.first().cloned();
-    let answers = exchange.send(DnsRequest::new(message, DnsRequestOptions::default()));
-    let answer = answers.first_answer().await?.into_message();
-    // By UDP the transport compares; here a server could mix up its answers.
-    match query {
-        Some(query) if answer.queries.first() == Some(&query) => Ok(answer),
-        _ => Err(NetError::from("the answer is to another question")),
-    }
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await?;
+        write_message(&mut stream, &message.to_vec()?).await?;
+        let mut bytes = Vec::new();
+        read_message(&mut stream, &mut bytes).await?;
+        let answer = Message::from_vec(&bytes)?;
+        let is_ours = answer.metadata.id == message.metadata.id
+            && answer.metadata.message_type == MessageType::Response
+            && answer.queries == message.queries;
+        if is_ours { Ok(answer) } else { Err(NetError::from("the answer is to another question")) }
+    };
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(NetError::Timeout))
 }
