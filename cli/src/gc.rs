@@ -1,15 +1,12 @@
 //! `cleat gc`: removes what belongs to nothing that still runs: containers that ended with their
 //! supervisor, attachments whose container is proven to be gone or whose making was interrupted,
-//! leases of an earlier boot. What is not proven is left, and told by `cleat doctor`. A ruleset that
-//! somebody flushed is made again from what is stored.
+//! leases of an earlier boot. And mends what was taken from the containers that do run: the ruleset,
+//! bridges, addresses, settings. What is not proven is left, and told by `cleat doctor`.
 
 use clap::Args;
-use cleat_engine::inventory::{self, Standing};
-use cleat_engine::kernel::{Namespace, Rtnl};
+use cleat_engine::kernel::Namespace;
 use cleat_engine::lease::open_pool;
-use cleat_engine::nft::Backend;
-use cleat_engine::ruleset::{INET, Ruleset};
-use cleat_engine::{AttachmentId, collect};
+use cleat_engine::repair;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -20,18 +17,18 @@ use crate::run::{record, supervise};
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Say what would be removed, and remove nothing
+    /// Say what would be removed or mended, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// Something that belongs to nothing.
+/// Something that belongs to nothing, or lacks something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Leaked {
-    /// `container`, `attachment`, `address`, `namespace`, `files` or `ruleset`.
+    /// `container`, `address`, `namespace`, `files`, or as [`repair::Finding::kind`] says.
     pub(crate) kind: &'static str,
     pub(crate) name: String,
-    pub(crate) why: &'static str,
+    pub(crate) why: String,
 }
 
 pub(crate) fn run(context: &Context, asked: &GcArgs) -> Result<()> {
@@ -39,23 +36,25 @@ pub(crate) fn run(context: &Context, asked: &GcArgs) -> Result<()> {
     let (found, errors) = outcome?;
     match context.format {
         Format::Json => output::json(&found),
-        Format::Table if found.is_empty() => output::line("Nothing to remove."),
+        Format::Table if found.is_empty() => output::line("Nothing to remove or mend."),
         Format::Table => {
-            let rows = found.iter().map(|l| [l.kind.to_owned(), l.name.clone(), l.why.to_owned()]);
+            let rows = found.iter().map(|l| [l.kind.to_owned(), l.name.clone(), l.why.clone()]);
             print_table(["KIND", "NAME", "WHY"], rows.collect());
         }
     }
     Error::join(errors)
 }
 
-/// What is leaked, removed unless `dry`; with what could not be.
+/// How often it is looked again: what is mended may uncover what was behind it.
+const ROUNDS: u32 = 3;
+
+/// What is leaked or lacks something, set right unless `dry`; with what could not be.
 pub(crate) fn sweep(context: &Context, dry: bool) -> Result<(Vec<Leaked>, Vec<Error>)> {
     let mut sweep = Sweep { context, dry, found: Vec::new(), errors: Vec::new() };
     sweep.containers()?;
-    sweep.attachments()?;
+    sweep.repair()?;
     sweep.addresses()?;
     sweep.files()?;
-    sweep.ruleset()?;
     Ok((sweep.found, sweep.errors))
 }
 
@@ -67,8 +66,11 @@ struct Sweep<'c> {
 }
 
 impl Sweep<'_> {
-    fn note(&mut self, kind: &'static str, name: impl Into<String>, why: &'static str) {
-        self.found.push(Leaked { kind, name: name.into(), why });
+    fn note(&mut self, kind: &'static str, name: impl Into<String>, why: &str) {
+        let found = Leaked { kind, name: name.into(), why: why.to_owned() };
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
     }
 
     fn containers(&mut self) -> Result<()> {
@@ -86,31 +88,29 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn attachments(&mut self) -> Result<()> {
+    /// What the engine finds, in its order: what is added first, what is removed last.
+    fn repair(&mut self) -> Result<()> {
         let node = &self.context.node;
-        let mut rtnl = Rtnl::open()?;
-        let mut over: Vec<AttachmentId> = Vec::new();
-        for found in inventory::attachments(node)? {
-            let why = match inventory::standing(node, &mut rtnl, &found)? {
-                Standing::Gone => "its container is gone",
-                // Whoever is at it holds its lock.
-                Standing::Interrupted if !self.is_busy(&found.id)? => "its making was interrupted",
-                _ => continue,
-            };
-            self.note("attachment", found.id.to_string(), why);
-            over.push(found.id);
-        }
-        if !self.dry && !over.is_empty() {
-            let freed = collect(node, None, &|id| !over.contains(id));
-            self.errors.extend(freed.err().map(Error::from));
+        for _ in 0..ROUNDS {
+            let survey = repair::survey(node)?;
+            let mut failed = false;
+            let mut any = false;
+            for finding in survey.findings.iter().filter(|finding| finding.is_mendable()) {
+                any = true;
+                self.note(finding.kind(), finding.object(), &finding.to_string());
+                if !self.dry
+                    && let Err(error) = repair::mend(node, finding)
+                {
+                    failed = true;
+                    self.errors.push(error.into());
+                }
+            }
             cleat_engine::kernel::delete::reap();
+            if self.dry || failed || !any {
+                break;
+            }
         }
         Ok(())
-    }
-
-    fn is_busy(&self, id: &AttachmentId) -> Result<bool> {
-        let locks = cleat_engine::records::Locks::open(self.context.run_path("locks"));
-        Ok(locks.try_acquire(&id.record_name())?.is_none())
     }
 
     /// Leases of an earlier boot, and those that a killed writer left unfinished.
@@ -128,19 +128,6 @@ impl Sweep<'_> {
             }
             if !self.dry {
                 self.errors.extend(pool.collect(&|_| true).err().map(Error::from));
-            }
-        }
-        Ok(())
-    }
-
-    fn ruleset(&mut self) -> Result<()> {
-        let node = &self.context.node;
-        let mut ruleset = Ruleset::open(node);
-        let needed = inventory::attachments(node)?.iter().any(|found| found.boot == node.boot_id());
-        if needed && !ruleset.backend().table_exists(INET)? {
-            self.note("ruleset", "inet cleat", "somebody flushed it; it is made again");
-            if !self.dry {
-                self.errors.extend(ruleset.rebuild(None).err().map(Error::from));
             }
         }
         Ok(())

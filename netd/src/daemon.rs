@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::names::Directory;
+use crate::repair;
 use crate::wake::Wake;
 
 /// Folders that come and go wake nobody; they are looked at this often.
@@ -75,6 +76,7 @@ pub async fn run(options: Options) -> Result<()> {
     let shared = Arc::new(Shared { options, answerer, events, metrics });
 
     start_listening(&shared, wake).await?;
+    repair::start(&shared)?;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
     serve(&shared).await
 }

@@ -10,6 +10,7 @@ mod links;
 mod metrics;
 pub mod names;
 mod networks;
+mod repair;
 mod wake;
 
 pub use config::{Config, DEFAULT_PATH, DnsConfig};

@@ -124,8 +124,16 @@ impl Namespace {
 
     /// The whole ruleset, stateless.
     pub fn nft_json(&self) -> Value {
-        let text = succeed(self.command("nft").args(["-j", "-s", "list", "ruleset"]));
-        let mut document: Value = serde_json::from_str(&text).unwrap();
+        // nft prints half a document when somebody changes the ruleset while it reads.
+        let mut tries = 0;
+        let mut document: Value = loop {
+            let text = succeed(self.command("nft").args(["-j", "-s", "list", "ruleset"]));
+            match serde_json::from_str(&text) {
+                Ok(document) => break document,
+                Err(error) => assert!(tries < 20, "nft: {error}: {text}"),
+            }
+            tries += 1;
+        };
         document["nftables"].take()
     }
 

@@ -43,7 +43,10 @@ impl Lab {
         let mut command = self.host.command("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(self.programs().path("netd"));
         command.arg("run").arg("--config").arg(&file).arg("--resolv-conf").arg(&resolv_conf);
-        command.env("RUST_LOG", "debug,hickory_net=warn,hyper=warn").envs(self.environment());
+        command
+            .env("RUST_LOG", "debug,hickory_net=warn,hyper=warn")
+            .env("NO_COLOR", "1")
+            .envs(self.environment());
         let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         let mut netd = Netd { child, log };
         netd.wait_for("it serves", |netd| netd.said_since(said).contains("netd.started"));
@@ -103,6 +106,16 @@ impl Netd {
         }
     }
 
+    /// Waits until it has logged this.
+    #[track_caller]
+    pub fn wait_to_say(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.said().contains(text) {
+            assert!(Instant::now() < deadline, "netd never said {text:?}:\n{}", self.said());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Memory that it holds, in KiB.
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -124,6 +137,10 @@ impl Netd {
 
 impl Drop for Netd {
     fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.signal(Signal::TERM);
+            self.ended();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

@@ -141,8 +141,9 @@ fn complete<'a>(
         index: link.index,
         up: Some(true),
         promisc: plan.promiscuous.then_some(true),
-        // Fixed, where ports could still change it.
-        mac: link.mac.filter(|_| !created),
+        // Fixed, where ports could still change it. Setting it anew, even to what it is, would
+        // cost the bridge all its neighbour entries.
+        mac: link.mac.filter(|mac| !created && *mac != own_mac(node, &plan.bridge)),
         // Its ports are in VLAN 1 from their beginning, and stay there.
         vlan_filtering: (filters(plan) && !link.vlan_filtering).then_some(true),
         ..LinkChange::default()
@@ -230,8 +231,7 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
         Some(mtu) => Some(mtu),
         None => default_mtu(rtnl)?,
     };
-    // Two hosts on one wire must not make the same bridge.
-    let mac = Mac::from_hash(&digest_of(&[node.boot_id(), &plan.bridge]));
+    let mac = own_mac(node, &plan.bridge);
     let bridge = Change::Bridge { name: &plan.bridge, mac, mtu, vlan_filtering: filtering };
     rtnl.apply(&[bridge]).map_err(|refused| filtering_refused(plan, refused.error))?;
     for (setting, value) in [("accept_ra", "0"), ("accept_dad", if plan.dad { "1" } else { "0" })] {
@@ -261,6 +261,11 @@ fn filtering_refused(plan: &BridgePlan, error: cleat_kernel::Error) -> Error {
         option: "CONFIG_BRIDGE_VLAN_FILTERING",
         instead: "leave out vlan and vlanTrunk",
     }
+}
+
+/// The address of a bridge that we make. Two hosts on one wire must not make the same.
+fn own_mac(node: &Node, bridge: &str) -> Mac {
+    Mac::from_hash(&digest_of(&[node.boot_id(), bridge]))
 }
 
 /// The MTU of the default route's link; `None`: there is none, or it is Ethernet's.

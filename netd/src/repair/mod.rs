@@ -1,0 +1,213 @@
+//! Repair: a thread that listens to what others do to the node, has the engine look at all of it
+//! when that may concern containers, and every minute in any case, and mends what is found. While
+//! it runs it holds the guard table, so that nothing stops or opens until a flush is undone. When
+//! it ends, everything stays as it is.
+
+mod concern;
+mod pace;
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use cleat_engine::guard::{self, Guard};
+use cleat_engine::kernel::{Drained, Monitor as LinkMonitor, delete};
+use cleat_engine::nft::Monitor as TableMonitor;
+use cleat_engine::repair::{self, Finding, Survey};
+use cleat_engine::{Error as EngineError, Node};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::daemon::Shared;
+use crate::error::{Error, Result};
+use concern::Concern;
+use pace::Pace;
+
+/// What is mended may uncover what was behind it.
+const ROUNDS: usize = 3;
+
+/// Starts the thread.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name("repair".into())
+        .spawn(move || Repairer::new(shared).run())
+        .map(drop)
+        .map_err(Error::socket("start a thread for", "repair"))
+}
+
+struct Repairer {
+    shared: Arc<Shared>,
+    node: Node,
+    /// What this kernel lets us listen to.
+    tables: Option<TableMonitor>,
+    links: Option<LinkMonitor>,
+    guard: Option<Guard>,
+    pace: Pace,
+    /// Told already, and still so.
+    known: HashSet<String>,
+}
+
+impl Repairer {
+    fn new(shared: Arc<Shared>) -> Self {
+        let node = shared.node();
+        // Listening comes first: what happens after it is heard, what happened before is surveyed.
+        let unheard = |what: &str, error: String| {
+            let text = format!("{what} are looked at every minute only: {error}");
+            shared.events.tell("repair.found", what, text);
+        };
+        let tables = TableMonitor::open().map_err(|e| unheard("nftables", e.to_string())).ok();
+        let links = LinkMonitor::open().map_err(|e| unheard("links", e.to_string())).ok();
+        let guard = Guard::hold(&node).map_err(|error| {
+            let why = match &error {
+                EngineError::Firewall(e) if e.is_unsupported() => {
+                    "this kernel has none (Linux 5.12)".to_owned()
+                }
+                EngineError::Firewall(e) if e.is_permission() => {
+                    "another process holds it, or CAP_NET_ADMIN is missing".to_owned()
+                }
+                other => other.to_string(),
+            };
+            let text = format!("no guard: a flush resets translated connections; {why}");
+            shared.events.tell("repair.found", guard::TABLE.to_string(), text);
+        });
+        let guard = guard.ok();
+        let pace = Pace::new(Instant::now());
+        Self { shared, node, tables, links, guard, pace, known: HashSet::new() }
+    }
+
+    fn run(mut self) {
+        loop {
+            if self.pace.is_due(Instant::now()) {
+                self.look();
+            }
+            self.wait();
+            let concern = self.listen();
+            self.pace.concern(Instant::now(), concern.urgency);
+            if concern.are_links_new {
+                self.follow_links();
+            }
+            // Of deletions that nobody had to wait for.
+            delete::reap();
+        }
+    }
+
+    fn wait(&self) {
+        let left = self.pace.left(Instant::now());
+        let fds = [self.tables.as_ref().map(AsFd::as_fd), self.links.as_ref().map(AsFd::as_fd)];
+        let mut fds: Vec<PollFd<'_>> = fds
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        // An error shows as a wait that is short, and is met again by whoever reads.
+        let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
+    }
+
+    fn listen(&mut self) -> Concern {
+        let mut concern = Concern::default();
+        if let Some(tables) = &mut self.tables {
+            match tables.drain() {
+                Ok((commits, drained)) => {
+                    commits.iter().for_each(|commit| concern.hear_commit(commit));
+                    if drained == Drained::SomeLost {
+                        concern.hear_loss();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("nftables are looked at every minute only: {error}");
+                    self.tables = None;
+                }
+            }
+        }
+        if let Some(links) = &mut self.links {
+            match links.drain() {
+                Ok(notices) => notices.iter().for_each(|notice| concern.hear_notice(notice)),
+                Err(error) => {
+                    tracing::warn!("links are looked at every minute only: {error}");
+                    self.links = None;
+                }
+            }
+        }
+        concern
+    }
+
+    /// Surveys and mends, again where something was mended.
+    fn look(&mut self) {
+        let start = Instant::now();
+        let mut busy = 0;
+        for _ in 0..ROUNDS {
+            match repair::survey(&self.node) {
+                Ok(survey) => {
+                    busy = survey.busy;
+                    if !self.mend(&survey) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("the node cannot be surveyed: {error}");
+                    busy = 1;
+                    break;
+                }
+            }
+        }
+        self.follow_links();
+        self.pace.looked(start, Instant::now(), busy > 0);
+    }
+
+    /// Mends what can be, and tells of everything once. Whether anything was mended.
+    fn mend(&mut self, survey: &Survey) -> bool {
+        let mut mended = false;
+        let mut known = HashSet::new();
+        for finding in &survey.findings {
+            if finding.is_mendable() && self.mend_one(finding, &mut known) {
+                mended = true;
+            } else if !finding.is_mendable() {
+                self.tell_once("repair.found", finding, &finding.to_string(), &mut known);
+            }
+        }
+        self.known = known;
+        mended
+    }
+
+    fn mend_one(&self, finding: &Finding, known: &mut HashSet<String>) -> bool {
+        let metrics = &self.shared.metrics;
+        match repair::mend(&self.node, finding) {
+            Ok(()) => {
+                metrics.repairs.fetch_add(1, Ordering::Relaxed);
+                self.shared.events.tell("repair.done", finding.object(), finding.to_string());
+                true
+            }
+            Err(error) => {
+                metrics.repair_failures.fetch_add(1, Ordering::Relaxed);
+                let text = format!("{finding}; it cannot be mended: {error}");
+                self.tell_once("repair.failed", finding, &text, known);
+                false
+            }
+        }
+    }
+
+    fn tell_once(
+        &self,
+        kind: &'static str,
+        finding: &Finding,
+        text: &str,
+        known: &mut HashSet<String>,
+    ) {
+        let key = format!("{kind} {}: {text}", finding.object());
+        if !self.known.contains(&key) && !known.contains(&key) {
+            self.shared.events.tell(kind, finding.object(), text);
+        }
+        known.insert(key);
+    }
+
+    /// The guard keeps to the links that lead to containers.
+    fn follow_links(&mut self) {
+        if let Some(guard) = &mut self.guard
+            && let Err(error) = guard.follow(&self.node)
+        {
+            tracing::warn!("{}: {error}", guard::TABLE);
+        }
+    }
+}
