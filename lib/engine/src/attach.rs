@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use cleat_kernel::{Mac, Namespace, Rtnl};
+use cleat_kernel::{Mac, Namespace, Operstate, Rtnl};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -171,10 +171,12 @@ impl<'a> Making<'_, 'a> {
             link.host_index = Some(near.index);
         }
         if !driver.no_interface {
-            if near.operstate == cleat_kernel::Operstate::NotUp {
+            if near.operstate == Operstate::NotUp {
                 rtnl.wait_up(near.index, CARRIER)?;
             }
-            rtnl.wait_up(bridge.link.index, CARRIER)?;
+            if bridge.link.operstate == Operstate::NotUp {
+                rtnl.wait_up(bridge.link.index, CARRIER)?;
+            }
         }
         let outside =
             |name: &str, mac, mtu| Interface { name: name.to_owned(), mac, mtu, inside: false };
