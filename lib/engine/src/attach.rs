@@ -55,6 +55,7 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     let netns = Namespace::open(&plan.netns)
         .map_err(|source| Error::Netns { path: plan.netns.clone(), source })?;
     node.require_boot_id()?;
+    node.mark()?;
     let name = plan.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     recover(node, plan, lessor)?;
