@@ -28,6 +28,8 @@ Examples:
 
 Environment:
   CNI_PATH          folders of plugin programs, if --cni-path is not given
+  CLEAT_CONFIG      the node's settings (/etc/cleat/config.json)
+  CLEAT_MARK        the bit of the packet mark, over that of the settings
   CLEAT_NET_DIR     folder of networks (/etc/cni/net.d)
   CLEAT_RUN_DIR     folder of runtime state (/run/cleat)
   CLEAT_STATE_DIR   folder of durable state (/var/lib/cleat); if set, networks made with it keep

@@ -18,6 +18,7 @@ struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment:
+  CLEAT_CONFIG      the node's settings (/etc/cleat/config.json)
   CLEAT_NET_DIR     folder of networks (/etc/cni/net.d)
   CLEAT_RUN_DIR     folder of runtime state (/run/cleat)
   CLEAT_STATE_DIR   folder of durable state (/var/lib/cleat)

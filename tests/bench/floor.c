@@ -129,12 +129,14 @@ static void exchange(int fd, struct batch *b, const char *what)
 static void create(int fd, const struct wanted *w, int netns)
 {
 	struct batch b = {0};
-	uint32_t mtu = 1500, ns = netns;
+	uint32_t mtu = 1500, ns = netns, one = 1;
 	uint8_t on = 1, none = IN6_ADDR_GEN_MODE_NONE;
 	struct ifinfomsg link = {0};
 
 	begin(&b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link, sizeof link);
 	put_string(&b, IFLA_IFNAME, w->host);
+	put(&b, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+	put(&b, IFLA_NUM_RX_QUEUES, &one, sizeof one);
 	put(&b, IFLA_MTU, &mtu, sizeof mtu);
 	put(&b, IFLA_MASTER, &w->bridge_index, sizeof w->bridge_index);
 	struct nlattr *info = open_nest(&b, IFLA_LINKINFO);
@@ -142,6 +144,8 @@ static void create(int fd, const struct wanted *w, int netns)
 	struct nlattr *data = open_nest(&b, IFLA_INFO_DATA), *peer = open_nest(&b, VETH_INFO_PEER);
 	b.length += sizeof link; /* The peer's header, all zero. */
 	put_string(&b, IFLA_IFNAME, "eth0");
+	put(&b, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+	put(&b, IFLA_NUM_RX_QUEUES, &one, sizeof one);
 	put(&b, IFLA_ADDRESS, w->mac, sizeof w->mac);
 	put(&b, IFLA_MTU, &mtu, sizeof mtu);
 	put(&b, IFLA_NET_NS_FD, &ns, sizeof ns);

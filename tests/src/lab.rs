@@ -133,11 +133,12 @@ impl Lab {
     }
 
     /// The environment that keeps a program's state in the lab.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
+    pub fn environment(&self) -> [(&'static str, PathBuf); 4] {
         [
             ("CLEAT_RUN_DIR", self.folder.join("run")),
             ("CLEAT_STATE_DIR", self.folder.join("state")),
             ("CLEAT_NET_DIR", self.folder.join("net.d")),
+            ("CLEAT_CONFIG", self.folder.join("config.json")),
         ]
     }
 

@@ -1,13 +1,14 @@
 //! Other people's firewalls that drop containers' traffic.
 
 use cleat_engine::nft::{Backend, ChainBase, ChainInfo, Family, Hook, Netlink};
-use cleat_engine::ruleset::{INET, MARK, foreign};
+use cleat_engine::ruleset::{INET, foreign};
 
 use super::Finding;
 use crate::context::Context;
 use crate::error::Result;
 
-pub(super) fn look(_: &Context, findings: &mut Vec<Finding>) -> Result<()> {
+pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Result<()> {
+    let mark = context.node.mark()?;
     let mut backend = Netlink::open();
     let dropping = foreign::dropping(&mut backend)?;
     if dropping.is_empty() {
@@ -17,19 +18,19 @@ pub(super) fn look(_: &Context, findings: &mut Vec<Finding>) -> Result<()> {
         findings.push(Finding::problem(
             format!("nftables chain {chain}"),
             "drops forwarded traffic unless a rule of its own accepts it",
-            format!("nft insert rule {chain} meta mark and {MARK:#x} == {MARK:#x} accept"),
+            format!("nft insert rule {chain} meta mark and {mark:#x} == {mark:#x} accept"),
         ));
     }
-    iptables(&mut backend, findings)?;
+    iptables(&mut backend, mark, findings)?;
     input(&mut backend, findings)?;
     firewalld(&mut backend, findings)?;
-    legacy(findings);
+    legacy(mark, findings);
     Ok(())
 }
 
 /// In iptables' own tables a rule of ours stands as soon as a container needs it, unless somebody
 /// flushed it.
-fn iptables(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
+fn iptables(backend: &mut Netlink, mark: u32, findings: &mut Vec<Finding>) -> Result<()> {
     let in_use = backend.table_exists(INET)?;
     for (family, program) in [(Family::Ip, "iptables"), (Family::Ip6, "ip6tables")] {
         let chains = backend.chains(family, "filter")?;
@@ -42,7 +43,7 @@ fn iptables(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
         let mut accepts = false;
         for chain in ["FORWARD", "DOCKER-USER"] {
             let rules = backend.rules(family, "filter", chain)?;
-            accepts |= rules.iter().any(|rule| rule.accepts_mark == Some(MARK));
+            accepts |= rules.iter().any(|rule| rule.accepts_mark == Some(mark));
         }
         findings.push(if accepts {
             Finding::ok(program, "drops forwarded traffic, but lets that of containers through")
@@ -50,7 +51,7 @@ fn iptables(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
             Finding::problem(
                 program,
                 "drops forwarded traffic, that of containers too",
-                format!("{program} -I FORWARD -m mark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"),
+                format!("{program} -I FORWARD -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT"),
             )
         });
     }
@@ -91,7 +92,7 @@ fn firewalld(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
 }
 
 /// The rules of iptables-legacy are out of reach of nftables: only its own tool can add to them.
-fn legacy(findings: &mut Vec<Finding>) {
+fn legacy(mark: u32, findings: &mut Vec<Finding>) {
     for (program, file) in [
         ("iptables-legacy", "/proc/net/ip_tables_names"),
         ("ip6tables-legacy", "/proc/net/ip6_tables_names"),
@@ -101,7 +102,7 @@ fn legacy(findings: &mut Vec<Finding>) {
             findings.push(
                 Finding::note(program, "its filter table is loaded, and its rules cannot be seen from here")
                     .with_remedy(format!(
-                        "if it drops forwarded traffic: {program} -I FORWARD -m mark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"
+                        "if it drops forwarded traffic: {program} -I FORWARD -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT"
                     )),
             );
         }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use cleat_kernel::{Mac, Namespace, Rtnl};
+use cleat_kernel::{Mac, Namespace, Operstate, Rtnl};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -55,6 +55,7 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     let netns = Namespace::open(&plan.netns)
         .map_err(|source| Error::Netns { path: plan.netns.clone(), source })?;
     node.require_boot_id()?;
+    node.mark()?;
     let name = plan.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     recover(node, plan, lessor)?;
@@ -171,10 +172,12 @@ impl<'a> Making<'_, 'a> {
             link.host_index = Some(near.index);
         }
         if !driver.no_interface {
-            if near.operstate == cleat_kernel::Operstate::NotUp {
+            if near.operstate == Operstate::NotUp {
                 rtnl.wait_up(near.index, CARRIER)?;
             }
-            rtnl.wait_up(bridge.link.index, CARRIER)?;
+            if bridge.link.operstate == Operstate::NotUp {
+                rtnl.wait_up(bridge.link.index, CARRIER)?;
+            }
         }
         let outside =
             |name: &str, mac, mtu| Interface { name: name.to_owned(), mac, mtu, inside: false };

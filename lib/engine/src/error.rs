@@ -79,6 +79,24 @@ pub enum Error {
          from what an earlier boot left; mount /proc"
     )]
     NoBootId,
+    /// A setting of the node is wrong.
+    #[error("{place}: {value} is not {right}")]
+    Setting {
+        /// Where it stands, and its name.
+        place: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// The node's settings cannot be read.
+    #[error("settings {path}: {why}", path = path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The bridge can take no more ports.
     #[error(
         "bridge {bridge} is full: it has {used} ports and the kernel allows 1023; use a second network"

@@ -27,6 +27,7 @@ pub mod record;
 pub mod repair;
 pub mod ruleset;
 pub mod service;
+mod settings;
 mod status;
 pub mod tuning;
 mod undo;
@@ -41,6 +42,7 @@ pub use detach::{Detach, detach};
 pub use error::{Error, Result};
 pub use identity::AttachmentId;
 pub use node::{Dirs, Node, UNKNOWN_BOOT};
+pub use settings::DEFAULT_MARK;
 pub use status::status;
 pub use uninstall::uninstall;
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::NetworkPlan;
 use crate::record::AttachmentRecord;
 use crate::ruleset::{LinkRules, Shared};
+use crate::settings;
 
 /// What stands for this boot's id where the kernel hides it.
 pub const UNKNOWN_BOOT: &str = "unknown";
@@ -23,11 +24,13 @@ pub struct Dirs {
     pub state: PathBuf,
     /// Conflists: `/etc/cni/net.d`.
     pub net: PathBuf,
+    /// The node's settings, a file: `/etc/cleat/config.json`.
+    pub config: PathBuf,
 }
 
 impl Dirs {
-    /// The folders that the environment names (`CLEAT_RUN_DIR`, `CLEAT_STATE_DIR`,
-    /// `CLEAT_NET_DIR`), or the default ones. Empty variables count as absent.
+    /// The paths that the environment names (`CLEAT_RUN_DIR`, `CLEAT_STATE_DIR`,
+    /// `CLEAT_NET_DIR`, `CLEAT_CONFIG`), or the default ones. Empty variables count as absent.
     pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let dir = |name: &str, default: &str| {
             var(name).filter(|v| !v.is_empty()).map_or_else(|| default.into(), PathBuf::from)
@@ -36,6 +39,7 @@ impl Dirs {
             run: dir("CLEAT_RUN_DIR", "/run/cleat"),
             state: dir("CLEAT_STATE_DIR", "/var/lib/cleat"),
             net: dir("CLEAT_NET_DIR", "/etc/cni/net.d"),
+            config: dir("CLEAT_CONFIG", "/etc/cleat/config.json"),
         }
     }
 }
@@ -44,6 +48,7 @@ impl Dirs {
 pub struct Node {
     dirs: Dirs,
     boot_id: OnceCell<String>,
+    mark: OnceCell<u32>,
     warn: Box<dyn Fn(&str)>,
     /// Between two rulesets.
     pub(crate) nft: Cell<Option<Shared>>,
@@ -52,7 +57,13 @@ pub struct Node {
 impl Node {
     /// A node with its state in `dirs`; `warn` hears of what is wrong but not fatal.
     pub fn new(dirs: Dirs, warn: impl Fn(&str) + 'static) -> Self {
-        Self { dirs, boot_id: OnceCell::new(), warn: Box::new(warn), nft: Cell::default() }
+        Self {
+            dirs,
+            boot_id: OnceCell::new(),
+            mark: OnceCell::new(),
+            warn: Box::new(warn),
+            nft: Cell::default(),
+        }
     }
 
     /// The folders.
@@ -82,6 +93,17 @@ impl Node {
     /// earlier boot left.
     pub(crate) fn require_boot_id(&self) -> Result<()> {
         if self.boot_id() == UNKNOWN_BOOT { Err(Error::NoBootId) } else { Ok(()) }
+    }
+
+    /// The bit of the packet mark that says: let through by us.
+    pub fn mark(&self) -> Result<u32> {
+        match self.mark.get() {
+            Some(mark) => Ok(*mark),
+            None => {
+                let mark = settings::mark(&self.dirs.config)?;
+                Ok(*self.mark.get_or_init(|| mark))
+            }
+        }
     }
 
     /// Says what is wrong but not fatal.

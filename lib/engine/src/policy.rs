@@ -31,6 +31,7 @@ pub struct Policy {
 /// Applies a policy.
 pub fn apply(node: &Node, policy: &Policy) -> Result<()> {
     node.require_boot_id()?;
+    node.mark()?;
     let name = policy.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let mut record = node

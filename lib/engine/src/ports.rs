@@ -35,6 +35,7 @@ pub struct Publish {
 /// Publishes ports. On failure none is.
 pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     node.require_boot_id()?;
+    node.mark()?;
     let name = asked.id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let mut record = node

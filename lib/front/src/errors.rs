@@ -52,6 +52,8 @@ fn code_of(error: &Engine) -> u32 {
         Engine::BridgeFull { .. } => code::BRIDGE_FULL,
         Engine::NoLink { .. }
         | Engine::NoDefaultRoute
+        | Engine::Setting { .. }
+        | Engine::Settings { .. }
         | Engine::MtuTooLarge { .. }
         | Engine::Sysctl { .. }
         | Engine::NoBackend { .. } => Cni::INVALID_CONFIG,

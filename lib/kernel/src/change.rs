@@ -362,8 +362,14 @@ fn fd_of(netns: &Namespace) -> u32 {
 
 fn encode_veth(batch: &mut Batch, pair: &VethPair<'_>) {
     const VETH_INFO_PEER: u16 = 1;
+    let one_queue = |link: &mut Message<'_>| {
+        // The kernel makes one per processor and undoes all but one: half of the pair's cost on
+        // two processors, and more on more.
+        link.u32(ifla::NUM_TX_QUEUES, 1).u32(ifla::NUM_RX_QUEUES, 1);
+    };
     let mut m = batch.message(RTM_NEWLINK, flags::CREATE | flags::EXCL, &ifinfo(0, None));
     m.str(ifla::IFNAME, pair.name).bytes(ifla::ADDRESS, &pair.mac.0);
+    one_queue(&mut m);
     if let Some(mtu) = pair.mtu {
         m.u32(ifla::MTU, mtu);
     }
@@ -374,6 +380,7 @@ fn encode_veth(batch: &mut Batch, pair: &VethPair<'_>) {
         info.str(ifla::INFO_KIND, "veth").nest(ifla::INFO_DATA, |data| {
             data.nest(VETH_INFO_PEER, |peer| {
                 peer.raw(&ifinfo(0, None)).str(ifla::IFNAME, pair.peer);
+                one_queue(peer);
                 if let Some(mac) = pair.peer_mac {
                     peer.bytes(ifla::ADDRESS, &mac.0);
                 }

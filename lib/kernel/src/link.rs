@@ -165,6 +165,8 @@ pub(crate) mod ifla {
     pub(crate) const LINK: u16 = 5;
     pub(crate) const MASTER: u16 = 10;
     pub(crate) const TXQLEN: u16 = 13;
+    pub(crate) const NUM_TX_QUEUES: u16 = 31;
+    pub(crate) const NUM_RX_QUEUES: u16 = 32;
     pub(crate) const OPERSTATE: u16 = 16;
     pub(crate) const LINKINFO: u16 = 18;
     pub(crate) const IFALIAS: u16 = 20;

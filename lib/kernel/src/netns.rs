@@ -39,26 +39,30 @@ pub enum Presence {
 impl Namespace {
     /// Opens the namespace at a path. A path that is something else is refused.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::File { op: "open", path: path.clone(), errno })?;
-        let kind = rustix::fs::fstatfs(&fd)
-            .map_err(|errno| Error::File { op: "statfs", path: path.clone(), errno })?
+        let namespace = Self::open_unchecked(path.into())?;
+        let kind = rustix::fs::fstatfs(&namespace.fd)
+            .map_err(|errno| Error::File { op: "statfs", path: namespace.path.clone(), errno })?
             .f_type;
         if kind as i64 != NSFS_MAGIC {
-            return Err(Error::NotANamespace { path });
+            return Err(Error::NotANamespace { path: namespace.path });
         }
-        let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::File {
-            op: "stat",
-            path: path.clone(),
-            errno,
-        })?;
-        Ok(Self { fd, path, identity: (stat.st_dev, stat.st_ino) })
+        Ok(namespace)
     }
 
     /// The calling thread's own.
     pub fn current() -> Result<Self> {
-        Self::open(OWN)
+        Self::open_unchecked(OWN.into())
+    }
+
+    fn open_unchecked(path: PathBuf) -> Result<Self> {
+        let failed = |op| {
+            let path = path.clone();
+            move |errno| Error::File { op, path, errno }
+        };
+        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("open"))?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed("stat"))?;
+        Ok(Self { fd, path, identity: (stat.st_dev, stat.st_ino) })
     }
 
     /// Where it was opened.
@@ -78,10 +82,10 @@ impl Namespace {
 
     /// Runs a closure inside, on this thread, and comes back whatever it does.
     pub fn run<T>(&self, inside: impl FnOnce() -> T) -> Result<T> {
-        if self.is_current() {
+        let home = Self::current()?;
+        if home.identity == self.identity {
             return Ok(inside());
         }
-        let home = Self::current()?;
         enter(self)?;
         // Dropped on panic too: a thread left in a container's namespace would do harm there.
         let _back = Return(&home);

@@ -79,8 +79,12 @@ impl Socket {
             .map_err(fail)?;
         // Older kernels lack one or the other: errors are then less telling, and nothing else.
         let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_EXT_ACK);
-        let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK);
-        let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK);
+        let _ = match which {
+            // Dumps are filtered.
+            Protocol::Route => sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK),
+            // A refusal does not repeat a message of up to 64 KiB.
+            Protocol::Netfilter => sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK),
+        };
         Ok(Self { fd, which, next: 1, buffer: vec![0; 32 * 1024] })
     }
 
@@ -145,13 +149,23 @@ impl Socket {
         batch: &mut Batch,
         parse: impl Fn(Received<'_>) -> Option<T>,
     ) -> Result<Option<T>> {
-        let mut found = None;
-        let outcome =
-            self.exchange(batch, Ack::Last, |m| found = found.take().or_else(|| parse(m)))?;
-        match outcome.map_err(|r| r.into_error(op, "")) {
-            Ok(()) => Ok(found),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+        // The answer says that it is done: an acknowledgement besides would be one more to read.
+        let seq = self.send_only(batch, Ack::AsFlagged)?;
+        loop {
+            let size = self.receive()?;
+            let mut all = wire::messages(self.buffer.get(..size).unwrap_or_default());
+            let Some(message) = all.find(|message| message.seq == seq) else { continue };
+            if message.kind != NLMSG_ERROR {
+                return Ok(parse(message));
+            }
+            let error = refusal(&message).map(|(errno, text)| {
+                let object = String::new();
+                Error::Kernel { op, object, errno, text }
+            });
+            return match error {
+                Some(error) if !error.is_not_found() => Err(error),
+                _ => Ok(None),
+            };
         }
     }
 

@@ -14,12 +14,17 @@ const ROOT: &str = "/proc/sys/net";
 /// Reads `net/<path>`, as in `ipv4/ip_forward`, without its line end.
 pub fn read(path: &str) -> Result<String> {
     let path = Path::new(ROOT).join(path);
-    let mut text = String::new();
-    open(&path, OpenOptions::new().read(true))?
-        .read_to_string(&mut text)
-        .map_err(|e| failed("read", &path, &e))?;
-    text.truncate(text.trim_end().len());
-    Ok(text)
+    read_line(&path)
+}
+
+/// Reads a file of the kernel's that is a short line, in one go.
+pub(crate) fn read_line(path: &Path) -> Result<String> {
+    let mut bytes = [0; 128];
+    let size = open(path, OpenOptions::new().read(true))?
+        .read(&mut bytes)
+        .map_err(|e| failed("read", path, &e))?;
+    let text = String::from_utf8_lossy(bytes.get(..size).unwrap_or_default());
+    Ok(text.trim_end().to_owned())
 }
 
 /// Writes `net/<path>`. Whether it was changed.

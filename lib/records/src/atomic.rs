@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
     match durability {
         Durability::Runtime => Ok(()),
         Durability::Disk => sync_dir(dir),
+    }
+}
+
+/// Reads a small file: most take one system call beside opening and closing.
+pub(crate) fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    const STEP: usize = 4096;
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let held = bytes.len();
+        bytes.resize(held + STEP, 0);
+        let got = file.read(bytes.get_mut(held..).unwrap_or_default())?;
+        bytes.truncate(held + got);
+        // A regular file gives less than asked only at its end.
+        if got < STEP {
+            return Ok(bytes);
+        }
     }
 }
 

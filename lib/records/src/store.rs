@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::{sync_dir, temp_path, write_atomic};
+use crate::atomic::{read_file, sync_dir, temp_path, write_atomic};
 use crate::name::{TEMP_PREFIX, document_name, file_name};
 use crate::{Durability, Error, Result};
 
@@ -59,7 +59,7 @@ impl<T: Document> Store<T> {
     /// [`Error::File`] if it cannot be read, [`Error::Name`] for a name that is a path.
     pub fn read(&self, name: &str) -> Result<Option<T>> {
         let path = self.path(name)?;
-        match fs::read(&path) {
+        match read_file(&path) {
             Ok(bytes) => parse(path, &bytes).map(Some),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::file("read", path, e)),

@@ -32,10 +32,23 @@ pub fn run(plugin: &dyn Plugin) -> u8 {
     let io = Io {
         env: &|name| std::env::var_os(name),
         stdin: &mut std::io::stdin().lock(),
-        stdout: &mut std::io::stdout().lock(),
+        stdout: &mut Stdout,
         stderr: &mut std::io::stderr().lock(),
     };
     dispatch(plugin, io)
+}
+
+/// Standard output without the buffer that would hand on a document's last line by itself.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Answers one request: 0 for success, 1 for an error.

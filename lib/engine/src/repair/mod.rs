@@ -65,7 +65,7 @@ pub fn mend(node: &Node, finding: &Finding) -> Result<()> {
         }
         F::ForwardingOff { ipv6 } => settings::forward(*ipv6),
         F::LocalhostClosed { link } => settings::open_localhost(link),
-        F::MarkRuleMissing { .. } => settings::admit(),
+        F::MarkRuleMissing { .. } => settings::admit(node),
         F::TableMissing { .. } | F::TableIncomplete { .. } => tables::mend(node),
         F::ElementsMissing { attachment, .. } => tables::mend_elements(node, attachment),
         F::ElementsLeaked { table, set, .. } => tables::mend_leak(node, table, set),

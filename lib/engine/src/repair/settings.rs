@@ -8,9 +8,10 @@ use cleat_nft::Netlink;
 
 use super::Finding;
 use super::picture::{Live, Picture};
+use crate::Node;
 use crate::error::Result;
 use crate::record::{AttachmentRecord, Phase};
-use crate::ruleset::foreign;
+use crate::ruleset::{Stored, foreign};
 
 pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -43,7 +44,7 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
         }
     }
     if !picture.stored.links.is_empty() && picture.no_firewall.is_none() {
-        for (table, chain) in foreign::lacking(live.ruleset.backend())? {
+        for (table, chain) in foreign::lacking(live.ruleset.backend(), picture.stored.passage())? {
             findings.push(Finding::MarkRuleMissing { chain: format!("{table} {chain}") });
         }
     }
@@ -75,6 +76,7 @@ pub(super) fn open_localhost(link: &str) -> Result<()> {
 }
 
 /// Puts the rule back wherever it is missing.
-pub(super) fn admit() -> Result<()> {
-    Ok(foreign::admit(&mut Netlink::open())?)
+pub(super) fn admit(node: &Node) -> Result<()> {
+    let passage = Stored::read(node)?.passage();
+    Ok(foreign::admit(&mut Netlink::open(), passage)?)
 }

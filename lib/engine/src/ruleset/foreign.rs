@@ -4,47 +4,60 @@
 
 use cleat_nft::{Backend, ChainInfo, Family, Hook, Result, Rule, Table, Transaction, expr};
 
-use super::MARK;
-
 /// iptables-nft's filter tables.
 const TABLES: [Table; 2] = [Table::new(Family::Ip, "filter"), Table::new(Family::Ip6, "filter")];
 /// The chain that Docker leaves to the administrator.
 const DOCKER: &str = "DOCKER-USER";
 const FORWARD: &str = "FORWARD";
+const INPUT: &str = "INPUT";
 
-/// Inserts the rule where forwarded traffic could be dropped and it is not there yet.
-pub fn admit(backend: &mut impl Backend) -> Result<()> {
-    for (table, chain) in lacking(backend)? {
+/// What is to be let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// The bit of the packet mark that it carries.
+    pub mark: u32,
+    /// Some of it is for the host itself.
+    pub input: bool,
+}
+
+/// Inserts the rule where what has to pass could be dropped and it is not there yet.
+pub fn admit(backend: &mut impl Backend, passage: Passage) -> Result<()> {
+    for (table, chain) in lacking(backend, passage)? {
         let mut transaction = Transaction::new();
-        let accept = Rule::new(vec![expr::mark_has_bit(MARK), expr::counter(), expr::accept()]);
+        let has_mark = expr::mark_has_bit(passage.mark);
+        let accept = Rule::new(vec![has_mark, expr::counter(), expr::accept()]);
         transaction.insert_rule(table, chain, accept);
         backend.commit(&transaction)?;
     }
     Ok(())
 }
 
-/// The chains where forwarded traffic could be dropped and the rule is not there.
-pub fn lacking(backend: &mut impl Backend) -> Result<Vec<(Table, &'static str)>> {
+/// The chains where what has to pass could be dropped and the rule is not there.
+pub fn lacking(backend: &mut impl Backend, passage: Passage) -> Result<Vec<(Table, &'static str)>> {
     let mut found = Vec::new();
     for table in TABLES {
         let chains = backend.chains(table.family, table.name)?;
-        let Some(chain) = chain_to_use(backend, table, &chains)? else {
-            continue;
-        };
-        let rules = backend.rules(table.family, table.name, chain)?;
-        if !rules.iter().any(|rule| rule.accepts_mark == Some(MARK)) {
-            found.push((table, chain));
+        let forward = could_drop(backend, table, &chains, FORWARD)?;
+        // Docker's chain is there for rules before its own, which FORWARD holds.
+        let docker = chains.iter().any(|chain| chain.name == DOCKER);
+        let forward = forward.then_some(if docker { DOCKER } else { FORWARD });
+        let input = passage.input && could_drop(backend, table, &chains, INPUT)?;
+        for chain in forward.into_iter().chain(input.then_some(INPUT)) {
+            let rules = backend.rules(table.family, table.name, chain)?;
+            if !rules.iter().any(|rule| rule.accepts_mark == Some(passage.mark)) {
+                found.push((table, chain));
+            }
         }
     }
     Ok(found)
 }
 
 /// Removes the rule wherever it stands.
-pub fn withdraw(backend: &mut impl Backend) -> Result<()> {
+pub fn withdraw(backend: &mut impl Backend, mark: u32) -> Result<()> {
     for table in TABLES {
-        for chain in [DOCKER, FORWARD] {
+        for chain in [DOCKER, FORWARD, INPUT] {
             for rule in backend.rules(table.family, table.name, chain)? {
-                if rule.accepts_mark == Some(MARK) {
+                if rule.accepts_mark == Some(mark) {
                     let mut transaction = Transaction::new();
                     transaction.delete_rule(table, chain, rule.handle);
                     backend.commit(&transaction)?;
@@ -81,18 +94,16 @@ pub fn dropping(backend: &mut impl Backend) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn chain_to_use(
+/// By its policy, or by a rule: any rule may, and telling which does is iptables' business.
+fn could_drop(
     backend: &mut impl Backend,
     table: Table,
     chains: &[ChainInfo],
-) -> Result<Option<&'static str>> {
-    let Some(forward) = chains.iter().find(|chain| chain.name == FORWARD) else {
-        return Ok(None);
+    name: &str,
+) -> Result<bool> {
+    let Some(chain) = chains.iter().find(|chain| chain.name == name) else {
+        return Ok(false);
     };
-    if chains.iter().any(|chain| chain.name == DOCKER) {
-        return Ok(Some(DOCKER));
-    }
-    let drops = forward.base.as_ref().is_some_and(|base| base.drop);
-    let has_rules = !backend.rules(table.family, table.name, FORWARD)?.is_empty();
-    Ok((drops || has_rules).then_some(FORWARD))
+    let drops = chain.base.as_ref().is_some_and(|base| base.drop);
+    Ok(drops || !backend.rules(table.family, table.name, name)?.is_empty())
 }

@@ -1,6 +1,7 @@
 //! What the ruleset says of a link: stored once per link, so that an attach that finds its
 //! link's rules as they should be adds nothing but its own elements.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cleat_kernel::Mac;
@@ -9,7 +10,7 @@ use cleat_records::Document;
 use serde::{Deserialize, Serialize};
 
 use super::elements::{Elements, by_family};
-use super::{BRIDGE, INET};
+use super::{BRIDGE, INET, mark};
 use crate::Node;
 use crate::error::Result;
 use crate::identity::hashed_name;
@@ -40,6 +41,9 @@ pub struct LinkRules {
     /// Addresses of the host on it, which no container may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// What the host serves to it, at whatever address: other programs' firewalls let it in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub served: Vec<(Protocol, u16)>,
     /// The host answers names at its addresses on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<LinkDns>,
@@ -73,6 +77,7 @@ impl LinkRules {
             ingress: None,
             admin_chains: Vec::new(),
             gateways: Vec::new(),
+            served: Vec::new(),
             dns: None,
             mac: None,
         }
@@ -85,6 +90,7 @@ impl LinkRules {
             && (wanted.ingress.is_none() || self.ingress == wanted.ingress)
             && (wanted.dns.is_none() || self.dns == wanted.dns)
             && (wanted.mac.is_none() || self.mac == wanted.mac)
+            && wanted.served.iter().all(|s| self.served.contains(s))
             && wanted.networks.iter().all(|n| self.networks.contains(n))
             && wanted.gateways.iter().all(|g| self.gateways.contains(g))
             && wanted.admin_chains.iter().all(|c| self.admin_chains.contains(c))
@@ -105,6 +111,7 @@ impl LinkRules {
         self.ingress = wanted.ingress.or(self.ingress);
         self.dns = wanted.dns.or(self.dns);
         self.mac = wanted.mac.or(self.mac);
+        unite(&mut self.served, &wanted.served);
         unite(&mut self.networks, &wanted.networks);
         unite(&mut self.gateways, &wanted.gateways);
         unite(&mut self.admin_chains, &wanted.admin_chains);
@@ -147,7 +154,21 @@ impl LinkRules {
         if let Some(dns) = self.dns {
             self.lead_questions(dns, &mut elements);
         }
+        for (protocol, port) in self.all_served() {
+            elements.push(INET, "served", Element::new(link().proto(protocol.number()).port(port)));
+        }
         elements
+    }
+
+    /// Whatever the host serves to it, names included.
+    fn all_served(&self) -> BTreeSet<(Protocol, u16)> {
+        let names = self.dns.map(|dns| [(Protocol::Udp, dns.port), (Protocol::Tcp, dns.port)]);
+        self.served.iter().copied().chain(names.into_iter().flatten()).collect()
+    }
+
+    /// The host serves something to it.
+    pub fn is_served(&self) -> bool {
+        self.dns.is_some() || !self.served.is_empty()
     }
 
     /// Questions to a gateway go to whoever answers names, also where port 53 is published on all
@@ -181,13 +202,14 @@ pub(super) enum Enlisted {
     Before,
     /// The appended elements.
     ByElements,
-    /// An administrator's chain has to be laid: a rebuild.
+    /// An administrator's chain has to be laid, or another mark: a rebuild.
     ByRebuild,
 }
 
 /// Stores what a link's rules should say, and appends the change.
 pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> Result<Enlisted> {
-    if stored(node, &wanted.link)?.is_some_and(|rules| rules.covers(wanted)) {
+    let marked_anew = mark::laid(node)? != node.mark()?;
+    if !marked_anew && stored(node, &wanted.link)?.is_some_and(|rules| rules.covers(wanted)) {
         return Ok(Enlisted::Before);
     }
     let _lock = node.shared_locks().acquire(&lock_name(&wanted.link))?;
@@ -198,7 +220,7 @@ pub(super) fn enlist(node: &Node, wanted: &LinkRules, tx: &mut Transaction) -> R
     };
     node.links().replace(&file(&wanted.link), &new)?;
     let chains = |rules: &LinkRules| rules.admin_chains.clone();
-    if chains(&new) != old.as_ref().map(chains).unwrap_or_default() {
+    if marked_anew || chains(&new) != old.as_ref().map(chains).unwrap_or_default() {
         return Ok(Enlisted::ByRebuild);
     }
     if let Some(old) = old {

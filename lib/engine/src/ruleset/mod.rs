@@ -7,6 +7,7 @@ mod elements;
 pub mod foreign;
 pub mod legacy;
 mod links;
+mod mark;
 mod skeleton;
 mod stored;
 
@@ -14,9 +15,10 @@ use cleat_kernel::Socket;
 use cleat_nft::{Backend, Element, Family, Key, Netlink, Table, Transaction};
 use cleat_records::Lock;
 
+use foreign::Passage;
 use links::Enlisted;
 pub use links::{LinkDns, LinkRules};
-pub use skeleton::{BRIDGE, INET, MARK};
+pub use skeleton::{BRIDGE, INET};
 
 pub(crate) use elements::{Elements, SetName, binding_element, of_attachment, of_ports};
 pub(crate) use skeleton::{drop_localhost, lay};
@@ -100,7 +102,7 @@ impl<'n> Ruleset<'n> {
         }
         if let Some(link) = link.filter(|_| enlisted == Enlisted::ByElements) {
             links::settle(self.node, &link.link)?;
-            self.meet_foreign_firewalls();
+            self.meet_foreign_firewalls(link.is_served())?;
         }
         Ok(())
     }
@@ -172,10 +174,13 @@ impl<'n> Ruleset<'n> {
         for rules in stored.links.iter().filter(|rules| !rules.settled) {
             links::settle(self.node, &rules.link)?;
         }
-        if !stored.links.is_empty() {
-            self.meet_foreign_firewalls();
+        let Passage { mark, input } = stored.passage();
+        let before = mark::laid(self.node)?;
+        if before != mark {
+            foreign::withdraw(&mut self.nft.backend, before)?;
+            mark::note(self.node, mark)?;
         }
-        Ok(())
+        if stored.links.is_empty() { Ok(()) } else { self.meet_foreign_firewalls(input) }
     }
 
     /// Changes what a link's rules say, on disk and in the kernel.
@@ -192,8 +197,7 @@ impl<'n> Ruleset<'n> {
             Err(error) => return Err(error.into()),
         }
         links::settle(self.node, &rules.link)?;
-        self.meet_foreign_firewalls();
-        Ok(())
+        self.meet_foreign_firewalls(rules.is_served())
     }
 
     /// The stored rules of a link.
@@ -201,18 +205,22 @@ impl<'n> Ruleset<'n> {
         links::stored(self.node, link)
     }
 
-    /// Forgets a link.
+    /// Forgets a link. With the last one goes what stands in other programs' firewalls for it.
     pub fn forget_link(&mut self, link: &str) -> Result<()> {
-        if let Some(rules) = links::stored(self.node, link)? {
-            self.remove(&rules.elements())?;
-            links::forget(self.node, link)?;
+        let Some(rules) = links::stored(self.node, link)? else {
+            return Ok(());
+        };
+        self.remove(&rules.elements())?;
+        links::forget(self.node, link)?;
+        if self.node.links().names()?.is_empty() {
+            foreign::withdraw(&mut self.nft.backend, mark::laid(self.node)?)?;
         }
         Ok(())
     }
 
     /// Removes both tables and what stands in other people's.
     pub fn uninstall(&mut self) -> Result<()> {
-        foreign::withdraw(&mut self.nft.backend)?;
+        foreign::withdraw(&mut self.nft.backend, mark::laid(self.node)?)?;
         let mut transaction = Transaction::new();
         for table in [INET, BRIDGE] {
             if self.nft.backend.table_exists(table)? {
@@ -222,13 +230,16 @@ impl<'n> Ruleset<'n> {
         if !transaction.is_empty() {
             self.nft.backend.commit(&transaction)?;
         }
-        Ok(())
+        mark::forget(self.node)
     }
 
-    fn meet_foreign_firewalls(&mut self) {
-        if let Err(error) = foreign::admit(&mut self.nft.backend) {
+    /// `input`: also where it comes to the host itself.
+    fn meet_foreign_firewalls(&mut self, input: bool) -> Result<()> {
+        let passage = Passage { mark: self.node.mark()?, input };
+        if let Err(error) = foreign::admit(&mut self.nft.backend, passage) {
             self.node.warn(&format!("another firewall may drop containers' traffic: {error}"));
         }
+        Ok(())
     }
 }
 

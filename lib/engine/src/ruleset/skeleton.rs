@@ -17,9 +17,6 @@ use crate::forwarding::Before;
 pub const INET: Table = Table::new(Family::Inet, "cleat");
 /// The table for frames.
 pub const BRIDGE: Table = Table::new(Family::Bridge, "cleat");
-/// The bit of the packet mark that says: let through by us. Other programs use 0x1000 (netavark),
-/// 0x2000 (portmap), 0x4000 and 0x8000 (kube-proxy), 0xff0000 (Tailscale), 0xffff0000 (Calico).
-pub const MARK: u32 = 0x800;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -27,6 +24,8 @@ const ICMP: u8 = 1;
 
 /// What the chains depend on.
 pub(crate) struct Shape<'s> {
+    /// The bit of the packet mark that says: let through by us.
+    pub(crate) mark: u32,
     /// What was off before we switched forwarding on.
     pub(crate) before: Option<&'s Before>,
     /// All links.
@@ -54,6 +53,7 @@ pub(crate) fn lay_inet(tx: &mut Transaction, shape: &Shape<'_>) {
         ("forward", base(Kind::Filter, Hook::Forward, -10)),
         ("unmark", base(Kind::Filter, Hook::Forward, 10)),
         ("input", base(Kind::Filter, Hook::Input, -10)),
+        ("unmark_input", base(Kind::Filter, Hook::Input, 10)),
     ] {
         tx.add_chain(INET, name, Some(base)).flush_chain(INET, name);
     }
@@ -65,10 +65,10 @@ pub(crate) fn lay_inet(tx: &mut Transaction, shape: &Shape<'_>) {
     }
     drop_localhost(tx, INET, "raw");
     nat_rules(tx);
-    forward_rules(tx, links);
-    stranger_rules(tx, shape.before);
+    forward_rules(tx, links, shape.mark);
+    stranger_rules(tx, shape);
     conditions::lay(tx, shape.conditions);
-    input_rules(tx);
+    input_rules(tx, shape.mark);
 }
 
 const PLAIN: [&str; 11] = [
@@ -108,6 +108,7 @@ fn inet_sets(tx: &mut Transaction) {
         Set::new("masq6", &[Ipv6]),
         Set::new("self", &[IfName, IfName]),
         Set::new("links", &[IfName]),
+        Set::new("served", &[IfName, Proto, Service]),
         Set::new("policied", &[IfName]),
         Set::new("hostlinks", &[IfName]),
         Set::map("into", &[IfName], &[Verdict]),
@@ -199,15 +200,9 @@ fn nat_rules(tx: &mut Transaction) {
     }
 }
 
-fn pass() -> Vec<Vec<Expr>> {
-    vec![expr::mark_set_bit(MARK), expr::verdict(cleat_nft::Verdict::Return)]
-}
-
-fn when(condition: Vec<Expr>) -> Vec<Vec<Expr>> {
-    std::iter::once(condition).chain(pass()).collect()
-}
-
-fn forward_rules(tx: &mut Transaction, links: &[LinkRules]) {
+fn forward_rules(tx: &mut Transaction, links: &[LinkRules], mark: u32) {
+    let pass = || vec![expr::mark_set_bit(mark), expr::verdict(cleat_nft::Verdict::Return)];
+    let when = |condition: Vec<Expr>| std::iter::once(condition).chain(pass()).collect();
     let mut admin: Vec<&String> = links.iter().flat_map(|l| &l.admin_chains).collect();
     admin.sort();
     admin.dedup();
@@ -217,7 +212,7 @@ fn forward_rules(tx: &mut Transaction, links: &[LinkRules]) {
     rule(tx, INET, "forward", vec![expr::vmap(&[Select::Oifname], "into")]);
     rule(tx, INET, "forward", vec![expr::vmap(&[Select::Iifname], "outof")]);
     rule(tx, INET, "forward", vec![expr::jump("strangers")]);
-    rule(tx, INET, "unmark", vec![expr::mark_has_bit(MARK), expr::mark_clear_bit(MARK)]);
+    unmark(tx, "unmark", mark);
 
     let established = || expr::ct_state(state::ESTABLISHED | state::RELATED);
     rule(tx, INET, "into_open", pass());
@@ -239,9 +234,14 @@ fn forward_rules(tx: &mut Transaction, links: &[LinkRules]) {
     rule(tx, INET, "outof_isolated", pass());
 }
 
+/// The mark is ours alone between our chain and this one.
+fn unmark(tx: &mut Transaction, chain: &str, mark: u32) {
+    rule(tx, INET, chain, vec![expr::mark_has_bit(mark), expr::mark_clear_bit(mark)]);
+}
+
 /// The host was no router before: it does not become one between the links it had.
-fn stranger_rules(tx: &mut Transaction, before: Option<&Before>) {
-    let Some(before) = before else { return };
+fn stranger_rules(tx: &mut Transaction, shape: &Shape<'_>) {
+    let Some(before) = shape.before else { return };
     for (off, family) in [(before.v4_off, Family::Ip), (before.v6_off, Family::Ip6)] {
         if !off {
             continue;
@@ -250,7 +250,7 @@ fn stranger_rules(tx: &mut Transaction, before: Option<&Before>) {
             expr::match_nfproto(family),
             expr::match_in(&[Select::Iifname], "hostlinks"),
             expr::match_in(&[Select::Oifname], "hostlinks"),
-            expr::mark_lacks_bit(MARK),
+            expr::mark_lacks_bit(shape.mark),
             expr::ct_state(state::NEW),
             expr::drop_packet(),
         ];
@@ -258,14 +258,19 @@ fn stranger_rules(tx: &mut Transaction, before: Option<&Before>) {
     }
 }
 
-/// To containers of an internal network the host answers names, ping and neighbour discovery.
-fn input_rules(tx: &mut Transaction) {
+/// To containers of an internal network the host answers names, ping and neighbour discovery, and
+/// on every link what it serves there.
+fn input_rules(tx: &mut Transaction, mark: u32) {
+    let served = || expr::match_in(&[Select::Iifname, Select::L4proto, Select::Dport], "served");
     rule(tx, INET, "input", vec![expr::vmap(&[Select::Iifname], "inputs")]);
+    rule(tx, INET, "input", vec![served(), expr::mark_set_bit(mark)]);
+    unmark(tx, "unmark_input", mark);
     let accept = |condition: Vec<Expr>| vec![condition, expr::verdict(cleat_nft::Verdict::Return)];
     let chain = "in_internal";
     rule(tx, INET, chain, accept(expr::ct_state(state::ESTABLISHED | state::RELATED)));
     // Led from port 53 to whoever answers names.
     rule(tx, INET, chain, accept(expr::ct_status_dnat()));
+    rule(tx, INET, chain, accept(served()));
     rule(tx, INET, chain, accept(expr::match_dport(UDP, 53)));
     rule(tx, INET, chain, accept(expr::match_dport(TCP, 53)));
     rule(tx, INET, chain, accept(expr::match_l4proto(ICMP)));

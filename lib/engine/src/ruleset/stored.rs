@@ -7,7 +7,9 @@ use cleat_nft::{Element, Key};
 use super::INET;
 use super::conditions::{self, Conditions};
 use super::elements::{Elements, of_attachment};
+use super::foreign::Passage;
 use super::links::LinkRules;
+use super::mark;
 use super::skeleton::Shape;
 use crate::Node;
 use crate::error::Result;
@@ -21,6 +23,7 @@ pub(crate) struct Stored {
     pub(crate) records: Vec<(String, AttachmentRecord)>,
     /// Everything could be read.
     pub(crate) is_whole: bool,
+    mark: u32,
     before: Option<Before>,
     conditions: Vec<Conditions>,
 }
@@ -49,15 +52,21 @@ impl Stored {
                 }
             }
         }
+        let mark = mark::wanted(node)?;
         let before = forwarding::before(node)?;
         let conditions = conditions::stored(node)?;
-        Ok(Self { links, records, is_whole, before, conditions })
+        Ok(Self { links, records, is_whole, mark, before, conditions })
     }
 
     /// What the chains depend on.
     pub(crate) fn shape(&self) -> Shape<'_> {
-        let Self { links, before, conditions, .. } = self;
-        Shape { before: before.as_ref(), links, conditions }
+        let Self { links, mark, before, conditions, .. } = self;
+        Shape { mark: *mark, before: before.as_ref(), links, conditions }
+    }
+
+    /// What other programs' firewalls have to let through.
+    pub(crate) fn passage(&self) -> Passage {
+        Passage { mark: self.mark, input: self.links.iter().any(LinkRules::is_served) }
     }
 
     /// All elements; those of `current` instead of what the disk may not say of it yet.
