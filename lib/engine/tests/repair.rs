@@ -149,7 +149,7 @@ fn cost(count: u32) -> Duration {
     assert!(rustix::process::geteuid().is_root(), "run this test as root");
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let dirs = Dirs { run: at("run"), state: at("state"), net: at("net") };
+    let dirs = Dirs { run: at("run"), state: at("state"), net: at("net"), config: at("config") };
     let here = Namespace::create_at(&at("here")).unwrap();
     let there = Namespace::create_at(&at("there")).unwrap();
     let test = || {
