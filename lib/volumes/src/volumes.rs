@@ -17,7 +17,7 @@ use crate::folders::{self, Folders, Home};
 use crate::mounting::Deadline;
 use crate::name::VolumeName;
 use crate::options;
-use crate::record::{self, Uses, VolumeRecord};
+use crate::record::{self, Phase, Uses, VolumeRecord};
 
 /// How a program works on volumes.
 #[derive(Debug, Clone)]
@@ -76,6 +76,13 @@ pub struct Volume {
     pub mountpoint: PathBuf,
     /// What was last measured.
     pub figures: Option<Figures>,
+}
+
+impl Volume {
+    /// Its content is seen at its mountpoint.
+    pub fn is_mounted(&self) -> bool {
+        !folders::needs_mount(&self.record.spec) || self.uses.phase == Phase::Staged
+    }
 }
 
 impl Volumes {
