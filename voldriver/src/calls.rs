@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cleat_volumes::records::time::rfc3339;
-use cleat_volumes::{Deadline, Volume, Volumes};
+use cleat_volumes::{Deadline, Order, Volume, Volumes};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -79,8 +79,13 @@ impl Calls {
             "Activate" => Ok(activation()),
             "Capabilities" => Ok(json!({"Capabilities": {"Scope": "local"}, "Err": ""})),
             "Create" => {
-                let labels = Default::default();
-                volumes.create(request.named()?, &request.options, &labels, deadline)?;
+                let order = Order {
+                    name: request.named()?.to_owned(),
+                    options: request.options.clone(),
+                    made_for: Some("plugin".into()),
+                    ..Order::default()
+                };
+                volumes.create(&order, deadline)?;
                 Ok(nothing)
             }
             "Remove" => match volumes.remove(request.named()?, false, deadline) {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use cleat_volumes::{Deadline, Target};
+use cleat_volumes::{Deadline, Order, Target};
 use serde_json::{Value, json};
 
 use crate::args::Command;
@@ -51,7 +51,13 @@ fn mount(calls: &Calls, directory: &Path, options: &str) -> Result<Value> {
         if !error.is_no_volume() {
             return Err(error.into());
         }
-        volumes.create(name, &own.collect(), &BTreeMap::new(), deadline)?;
+        let order = Order {
+            name: name.to_owned(),
+            options: own.collect(),
+            made_for: Some("kubernetes".into()),
+            ..Order::default()
+        };
+        volumes.create(&order, deadline)?;
     }
     let target = Target {
         path: directory.to_owned(),

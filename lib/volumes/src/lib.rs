@@ -7,10 +7,12 @@
 //! process: that is a job for a child that can be killed.
 
 mod child;
+pub mod copy;
 mod drivers;
 mod error;
 mod figures;
 mod folders;
+mod health;
 mod mounting;
 mod name;
 mod options;
@@ -26,6 +28,7 @@ pub use cleat_kernel as kernel;
 pub use cleat_records as records;
 pub use error::{Error, Result};
 pub use figures::Figures;
+pub use health::Health;
 pub use mounting::Deadline;
 pub use name::VolumeName;
 pub use options::{masked, nearest, parse};
@@ -36,4 +39,4 @@ pub use remove::{Freed, size_of};
 pub use spec::{
     Access, Backing, Bind, Driver, Idmap, IdmapRange, Locking, Named, Nfs, NfsVersion, Spec, Tmpfs,
 };
-pub use volumes::{Settings, Volume, Volumes};
+pub use volumes::{Order, Settings, Volume, Volumes};

@@ -25,6 +25,9 @@ pub struct VolumeRecord {
     /// Labels; Docker and Podman keep their own.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Who keeps books of it beside us: it may be needed though nobody has it mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<String>,
     /// Seconds since 1970.
     pub created: u64,
     /// The number that its quota counts on.

@@ -65,6 +65,19 @@ pub struct Volumes {
     warn: Box<dyn Fn(&str) + Send + Sync>,
 }
 
+/// A volume to be made.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// Its name.
+    pub name: String,
+    /// As Docker has them.
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who keeps books of it beside us, such as `docker`.
+    pub made_for: Option<String>,
+}
+
 /// A volume as it is now.
 #[derive(Debug, Clone)]
 pub struct Volume {
@@ -97,15 +110,9 @@ impl Volumes {
     }
 
     /// Makes a volume. One that is there and was made alike is a success too.
-    pub fn create(
-        &self,
-        name: &str,
-        options: &BTreeMap<String, String>,
-        labels: &BTreeMap<String, String>,
-        deadline: Deadline,
-    ) -> Result<Volume> {
-        let name: VolumeName = name.parse()?;
-        let spec = options::parse(options)?;
+    pub fn create(&self, order: &Order, deadline: Deadline) -> Result<Volume> {
+        let name: VolumeName = order.name.parse()?;
+        let spec = options::parse(&order.options)?;
         drivers::check(&spec, &self.settings)?;
         let lock = self.lock(&name, deadline)?;
         let home = self.folders.home(&name);
@@ -120,8 +127,9 @@ impl Volumes {
         let record = VolumeRecord {
             name,
             spec,
-            options: options.clone(),
-            labels: labels.clone(),
+            options: order.options.clone(),
+            labels: order.labels.clone(),
+            made_for: order.made_for.clone(),
             created: time::now(),
             project: None,
         };
