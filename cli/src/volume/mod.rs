@@ -3,7 +3,7 @@
 pub(crate) mod args;
 mod backup;
 mod clone;
-mod create;
+pub(crate) mod create;
 mod entry;
 mod filter;
 mod health;
