@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{gc, ip, network, port, run, uninstall};
+use crate::{gc, ip, network, port, run, uninstall, volume};
 
 /// Container networks without a runtime.
 #[derive(Debug, Parser)]
@@ -65,6 +65,12 @@ pub(crate) enum Command {
     Port {
         #[command(subcommand)]
         verb: port::Verb,
+    },
+    /// Make, list, use, copy and remove volumes
+    #[command(visible_alias = "vol")]
+    Volume {
+        #[command(subcommand)]
+        verb: volume::Verb,
     },
     /// Run a program on networks of its choice
     Run(run::args::RunArgs),

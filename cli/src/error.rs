@@ -20,6 +20,14 @@ pub(crate) enum Error {
     #[error(transparent)]
     Ipam(#[from] cleat_engine::ipam::Error),
     #[error(transparent)]
+    Volumes(#[from] cleat_volumes::Error),
+    #[error("volume {name} exists already")]
+    VolumeExists { name: String },
+    #[error("volume {name} is not empty; restore into a new one")]
+    VolumeNotEmpty { name: String },
+    #[error("{what}: {problem}")]
+    Archive { what: String, problem: String },
+    #[error(transparent)]
     Runtime(#[from] cleat_cni::RuntimeError),
     #[error("{doing} {}: {source}", path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },

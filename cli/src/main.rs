@@ -14,6 +14,7 @@ mod output;
 mod port;
 mod run;
 mod uninstall;
+mod volume;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -21,6 +22,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == cleat_volumes::HELPER) {
+        cleat_volumes::run_helper();
+        return ExitCode::SUCCESS;
+    }
     let parsed = match args::Cli::try_parse() {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
@@ -44,6 +49,7 @@ fn dispatch(parsed: args::Cli) -> error::Result<ExitCode> {
         Command::Network { verb } => network::run(context, verb).map(done),
         Command::Ip { verb } => ip::run(context, verb).map(done),
         Command::Port { verb } => port::run(context, verb).map(done),
+        Command::Volume { verb } => volume::run(context, verb),
         Command::Run(asked) => run::start::run(context, asked),
         Command::Supervise { name } => run::supervise::detached(context, &name),
         Command::Ps(asked) => run::list::run(context, &asked).map(done),

@@ -1,5 +1,6 @@
 //! `cleat uninstall`: leaves nothing of ours: containers, attachments, networks, the ruleset,
-//! bridges, folders. The programs themselves stay where they were put.
+//! bridges, folders. The programs themselves stay where they were put, and volumes with what is in
+//! them.
 
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub(crate) fn run(context: &Context, asked: &UninstallArgs) -> Result<()> {
             names.push(owner.clone());
         }
     }
+    let volumes = crate::volume::volumes(context);
+    let used = volumes.list()?.into_iter().filter(|volume| !volume.uses.is_unused());
+    let used: Vec<String> = used.map(|volume| volume.record.name.to_string()).collect();
+    names.extend(used.iter().map(|name| format!("volume {name}")));
     if !names.is_empty() && !asked.force {
         return Err(Error::StillRunning { what: names.join(", ") });
     }
@@ -40,8 +45,15 @@ pub(crate) fn run(context: &Context, asked: &UninstallArgs) -> Result<()> {
     errors.extend(cleat_engine::collect(&context.node, None, &|_| false).err().map(Error::from));
     cleat_engine::kernel::delete::reap();
     networks(context, &mut errors)?;
+    for name in used {
+        errors.extend(volumes.reset(&name, crate::volume::deadline()).err().map(Error::from));
+    }
     for bridge in cleat_engine::uninstall(&context.node)? {
         output::warn(&format!("bridge {bridge} is kept: interfaces of others are in it"));
+    }
+    let kept = volumes.list()?.len();
+    if kept > 0 {
+        output::warn(&format!("{kept} volumes are kept, with what is in them: `cleat volume rm`"));
     }
     // What could not be freed is still known by its records.
     Error::join(errors)?;
@@ -80,6 +92,7 @@ fn folders(context: &Context) -> Result<()> {
     absent(std::fs::remove_dir_all(run)).map_err(crate::context::file_error("remove", run))?;
     // Others may keep things there.
     remove_if_empty(&context.node.dirs().state.join("networks"));
+    remove_if_empty(&context.node.dirs().state.join("volumes"));
     remove_if_empty(&context.node.dirs().state);
     Ok(())
 }

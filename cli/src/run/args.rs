@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::mount_request::{Long, Short};
 use super::publish::PublishRequest;
 use super::request::NetworkRequest;
 
@@ -14,6 +15,7 @@ Examples:
   cleat run --network web --rm ip addr
   cleat run -d --name site --network web -p 8080:80 httpd -f -p 80
   cleat run --network web:ip=10.89.0.9,alias=db --network lan:gw-priority=1 sh
+  cleat run --volume data:/srv:ro --mount type=tmpfs,target=/tmp,tmpfs-size=64m sh
   cleat run -p 80 ...                        any free host port to port 80
   cleat run -p 127.0.0.1:8000-8010:8000-8010/udp ...
   cleat run -p 8000-8999:80 ...              the first free one of these
@@ -31,6 +33,12 @@ pub(crate) struct RunArgs {
     /// Publish a port, or as many as a range has
     #[arg(short, long, value_name = "[ADDRESS:][PORT:]PORT[/PROTOCOL]")]
     pub(crate) publish: Vec<PublishRequest>,
+    /// A volume, made on first use, or a directory of the host: NAME or /DIR
+    #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro]")]
+    pub(crate) volume: Vec<Short>,
+    /// The same in words: type=volume|bind|tmpfs, source, target, readonly, ...
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub(crate) mount: Vec<Long>,
     /// A name [default: the start of its id]
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -8,6 +8,8 @@ pub(crate) mod exec;
 mod files;
 mod free_port;
 pub(crate) mod list;
+mod mount_request;
+mod mounts;
 mod process;
 pub(crate) mod program;
 mod publish;

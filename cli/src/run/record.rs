@@ -10,6 +10,7 @@ use cleat_engine::records::{Document, Durability, Store};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::mount_request::MountRequest;
 use super::process::Process;
 use super::publish::Mapping;
 use super::request::NetworkRequest;
@@ -30,6 +31,8 @@ pub(crate) struct Container {
     /// In the order of the command line.
     pub(crate) requests: Vec<NetworkRequest>,
     pub(crate) publish: Vec<Mapping>,
+    #[serde(default)]
+    pub(crate) mounts: Vec<MountRequest>,
     pub(crate) setup: Setup,
     /// What was made; the first holds the default route.
     pub(crate) networks: Vec<Joined>,

@@ -14,7 +14,7 @@ use super::attach::Plan;
 use super::free_port::{self, Published};
 use super::publish::PublishRequest;
 use super::record::{self, Container, Setup};
-use super::{program, supervise};
+use super::{mounts, program, supervise};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::network::Known;
@@ -51,6 +51,9 @@ fn register(context: &Context, asked: RunArgs) -> Result<Container> {
     let program = program::find(&words.next().unwrap_or_default(), &env)?;
     let known = Known::read(context)?;
     let plan = Plan::make(&known, &asked.network, &[])?;
+    let (short, long) = (asked.volume.into_iter(), asked.mount.into_iter());
+    let mut mounts: Vec<_> = short.map(|s| s.0).chain(long.map(|l| l.0)).collect();
+    mounts::settle(&mut mounts)?;
     let id = record::new_id()?;
     let short = id.get(..12).unwrap_or(&id);
     let name = asked.name.unwrap_or_else(|| short.to_owned());
@@ -75,6 +78,7 @@ fn register(context: &Context, asked: RunArgs) -> Result<Container> {
         created: time::now(),
         requests: asked.network,
         publish,
+        mounts,
         setup: Setup {
             // On the host's network the host's name is the right one.
             hostname: asked.hostname.or((!is_host).then(|| name.clone())),

@@ -4,18 +4,18 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use cleat_cni::Dns;
-use cleat_engine::kernel::spawn::{self, Exit, Place, Signals, Spawn};
+use cleat_engine::kernel::spawn::{self, Exit, Place, Seen, Signals, Spawn};
 use cleat_engine::kernel::{Namespace, spawn::spawn as start};
 use cleat_engine::loopback;
 
 use super::attach::{self, Plan};
 use super::process::Process;
 use super::record::{self, Container};
-use super::{files, program};
+use super::{files, mounts, program};
 use crate::context::{Context, file_error, make_folder};
 use crate::error::{Error, Result};
 use crate::network::Known;
@@ -112,7 +112,9 @@ fn make(context: &Context, container: &mut Container, interactive: bool) -> Resu
     if namespace.is_some() || !container.setup.nameservers.is_empty() {
         binds = files::write(context, container, &dns)?;
     }
-    let child = start_program(container, namespace.as_ref(), &binds, interactive)?;
+    let mounts = mounts::make(context, container)?;
+    let seen = Seen { binds: &binds, mounts: &mounts };
+    let child = start_program(container, namespace.as_ref(), seen, interactive)?;
     container.process = Process::of(child);
     let _lock = context.lock("containers")?;
     record::save(context, container)?;
@@ -129,7 +131,7 @@ fn make_namespace(path: &Path) -> Result<Namespace> {
 fn start_program(
     container: &Container,
     namespace: Option<&Namespace>,
-    binds: &[(PathBuf, PathBuf)],
+    seen: Seen<'_>,
     interactive: bool,
 ) -> Result<u32> {
     let setup = &container.setup;
@@ -139,7 +141,7 @@ fn start_program(
         argv: &argv,
         env: &program::environment(&setup.env),
         folder: &setup.folder,
-        place: Place::New { netns: namespace, hostname: setup.hostname.as_deref(), binds },
+        place: Place::New { netns: namespace, hostname: setup.hostname.as_deref(), seen },
         output: output.as_ref(),
         interactive,
     };
@@ -195,6 +197,7 @@ pub(crate) fn take_back(context: &Context, container: &Container) -> Result<()> 
         }
         errors.extend(Namespace::remove_at(path).err().map(Error::from));
     }
+    errors.extend(mounts::release(context, container));
     let folder = record::folder(context, &container.id);
     let removed = crate::network::remove::absent(std::fs::remove_dir_all(&folder));
     errors.extend(removed.map_err(file_error("remove", &folder)).err());

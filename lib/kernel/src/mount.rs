@@ -101,7 +101,7 @@ impl Detached {
         Ok(Self { fd, what: kind.to_owned() })
     }
 
-    /// Another mount of what is seen at an open directory; with what is mounted below it, or
+    /// Another mount of what is seen at an open directory or file; with what is mounted below it, or
     /// without.
     pub fn clone_of(directory: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Self> {
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -186,6 +186,12 @@ pub fn open_directory(path: &Path, follow: bool) -> Result<OwnedFd> {
         path: path.to_owned(),
         errno,
     })
+}
+
+/// Opens a file or directory to stand for its path, as it is now; links are followed.
+pub fn open_path(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::File { op: "open", path: path.to_owned(), errno })
 }
 
 /// Opens a directory below an open one. A symbolic link that leads out of that is an error.

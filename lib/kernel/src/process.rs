@@ -1,5 +1,7 @@
 //! This boot, and other processes as far as their namespaces need it.
 
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use crate::error::Result;
@@ -8,4 +10,19 @@ use crate::sysctl;
 /// The kernel's id of this boot: a UUID.
 pub fn boot_id() -> Result<String> {
     sysctl::read_line(Path::new("/proc/sys/kernel/random/boot_id"))
+}
+
+/// The listening socket that the service manager opened for this very process before it started,
+/// if it did (sd_listen_fds(3)). To be asked for once.
+pub fn inherited_listener() -> Option<UnixListener> {
+    const FIRST: i32 = 3;
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID")? != std::process::id() || number("LISTEN_FDS")? == 0 {
+        return None;
+    }
+    // SAFETY: the manager opened it for this process, as LISTEN_PID says, and nobody else here
+    // knows of it.
+    let fd = unsafe { OwnedFd::from_raw_fd(FIRST) };
+    let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
+    Some(UnixListener::from(fd))
 }

@@ -11,12 +11,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, mount, mount_bind, mount_change, move_mount,
+};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, Result};
+use crate::mount::Detached;
 use crate::netns::Namespace;
 use crate::sys;
 
@@ -46,11 +50,20 @@ pub enum Place<'a> {
         netns: Option<&'a Namespace>,
         /// Its host name; `None`: the host's.
         hostname: Option<&'a str>,
-        /// Files that it sees in place of others: (source, target).
-        binds: &'a [(PathBuf, PathBuf)],
+        /// What it sees in place of the host's files.
+        seen: Seen<'a>,
     },
     /// In the network, mount and UTS namespaces of a process.
     Beside(u32),
+}
+
+/// What a program sees in place of the host's files, at paths that exist.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen<'a> {
+    /// Files in place of others: (source, target).
+    pub binds: &'a [(PathBuf, PathBuf)],
+    /// Mounts, in this order.
+    pub mounts: &'a [(Detached, PathBuf)],
 }
 
 /// How a program ended.
@@ -104,24 +117,34 @@ pub fn spawn(asked: &Spawn<'_>) -> Result<Child> {
 
 /// What the child does before it becomes the program, prepared so that nothing is allocated.
 enum Entering {
-    New { netns: Option<OwnedFd>, hostname: Option<Vec<u8>>, binds: Vec<(CString, CString)> },
+    New {
+        netns: Option<OwnedFd>,
+        hostname: Option<Vec<u8>>,
+        binds: Vec<(CString, CString)>,
+        mounts: Vec<(OwnedFd, CString)>,
+    },
     Beside(Vec<OwnedFd>),
 }
 
 impl Entering {
     fn prepare(place: &Place<'_>) -> Result<Self> {
         match place {
-            Place::New { netns, hostname, binds } => {
+            Place::New { netns, hostname, seen } => {
                 let copy = |ns: &&Namespace| {
                     ns.as_fd()
                         .try_clone_to_owned()
                         .map_err(|e| file_error("hold namespace", ns.path(), &e))
                 };
                 let paths = |(from, to): &(PathBuf, PathBuf)| Ok((path_of(from)?, path_of(to)?));
+                let held = |(mount, at): &(Detached, PathBuf)| {
+                    let fd = mount.as_fd().try_clone_to_owned();
+                    Ok((fd.map_err(|e| file_error("hold mount for", at, &e))?, path_of(at)?))
+                };
                 Ok(Self::New {
                     netns: netns.as_ref().map(copy).transpose()?,
                     hostname: hostname.map(|name| name.as_bytes().to_vec()),
-                    binds: binds.iter().map(paths).collect::<Result<_>>()?,
+                    binds: seen.binds.iter().map(paths).collect::<Result<_>>()?,
+                    mounts: seen.mounts.iter().map(held).collect::<Result<_>>()?,
                 })
             }
             Place::Beside(pid) => {
@@ -145,7 +168,7 @@ impl Entering {
                 }
                 Ok(())
             }
-            Self::New { netns, hostname, binds } => {
+            Self::New { netns, hostname, binds, mounts } => {
                 if let Some(netns) = netns {
                     let kind = Some(LinkNameSpaceType::Network);
                     move_into_link_name_space(netns.as_fd(), kind)?;
@@ -160,6 +183,11 @@ impl Entering {
                     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
                     let _ = mount(c"sysfs", c"/sys", c"sysfs", flags, None);
                 }
+                for (mount, at) in mounts {
+                    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                    move_mount(&*mount, c"", CWD, at.as_c_str(), flags)?;
+                }
+                // Last: a volume at /etc must not hide them.
                 for (from, to) in binds {
                     mount_bind(from.as_c_str(), to.as_c_str())?;
                 }

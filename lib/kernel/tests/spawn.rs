@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cleat_kernel::Namespace;
-use cleat_kernel::spawn::{Exit, Place, Spawn, began, processes_in, signal, spawn, wait_gone};
+use cleat_kernel::spawn::{
+    Exit, Place, Seen, Spawn, began, processes_in, signal, spawn, wait_gone,
+};
 
 fn shell(line: &str) -> Vec<OsString> {
     ["/bin/sh", "-c", line].map(OsString::from).to_vec()
@@ -28,7 +30,11 @@ fn a_program_has_its_own_network_names_and_files() {
         argv: &shell("hostname; cat /etc/hosts; ls /sys/class/net; exec sleep 60"),
         env: &env,
         folder: Path::new("/nowhere"),
-        place: Place::New { netns: Some(&namespace), hostname: Some("inside"), binds: &binds },
+        place: Place::New {
+            netns: Some(&namespace),
+            hostname: Some("inside"),
+            seen: Seen { binds: &binds, mounts: &[] },
+        },
         output: Some(&output),
         interactive: false,
     };
@@ -59,7 +65,7 @@ fn a_missing_program_is_an_error_that_names_it() {
         argv: &[OsString::from("/nowhere/program")],
         env: &[],
         folder: Path::new("/"),
-        place: Place::New { netns: None, hostname: None, binds: &[] },
+        place: Place::New { netns: None, hostname: None, seen: Seen::default() },
         output: None,
         interactive: false,
     };

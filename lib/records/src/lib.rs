@@ -9,11 +9,14 @@ mod atomic;
 mod error;
 mod lock;
 mod name;
+mod own_lock;
 mod store;
+pub mod time;
 mod watch;
 
 pub use atomic::{Durability, make_dir, write_atomic};
 pub use error::{Error, Result};
 pub use lock::{Lock, Locks};
+pub use own_lock::OwnLock;
 pub use store::{Document, Store};
 pub use watch::{Change, Watch};
