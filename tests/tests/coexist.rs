@@ -37,6 +37,11 @@ fn tuning() -> Value {
     json!({"type": "tuning", "mtu": 1400})
 }
 
+fn bandwidth() -> Value {
+    json!({"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 800_000,
+        "egressRate": 8_000_000, "egressBurst": 800_000})
+}
+
 /// The chains that real conflists are made of.
 fn chains() -> Vec<(&'static str, Vec<Value>)> {
     vec![
@@ -47,6 +52,7 @@ fn chains() -> Vec<(&'static str, Vec<Value>)> {
         ("bridge, portmap", vec![bridge(), portmap()]),
         ("bridge, firewall", vec![bridge(), firewall("open")]),
         ("bridge, tuning", vec![bridge(), tuning()]),
+        ("bridge, bandwidth", vec![bridge(), bandwidth()]),
         ("all", vec![bridge(), portmap(), firewall("same-bridge"), tuning()]),
     ]
 }

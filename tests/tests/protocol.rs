@@ -20,6 +20,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("portmap", json!({}), "0.1.0"),
         ("firewall", json!({}), "0.4.0"),
         ("tuning", json!({}), "0.1.0"),
+        ("bandwidth", json!({}), "0.3.0"),
     ];
     if !lab.is_reference() {
         all.push(("none", json!({}), "0.1.0"));
@@ -30,7 +31,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
 
 /// A chained plugin, which needs an earlier result.
 fn is_chained(plugin: &str) -> bool {
-    ["portmap", "firewall", "tuning"].contains(&plugin)
+    ["portmap", "firewall", "tuning", "bandwidth"].contains(&plugin)
 }
 
 /// The last version that the programs speak.
@@ -198,8 +199,8 @@ fn verbs_need_their_versions() {
                 }
             }
         }
-        if first > "0.1.0" {
-            let config = config(plugin, &section, "0.3.1");
+        if let Some(older) = VERSIONS.iter().rfind(|version| **version < first) {
+            let config = config(plugin, &section, older);
             let outcome = call(&lab, plugin, "ADD", &container, &config).run();
             assert_eq!(outcome.error_code(), 1, "{plugin}: {outcome:?}");
         }

@@ -28,6 +28,8 @@ fn conflist() -> Value {
         {"type": "firewall", "ingressPolicy": "same-bridge"},
         {"type": "tuning", "mac": "02:00:00:00:00:77", "mtu": 1400,
             "sysctl": {"net.core.somaxconn": "500"}},
+        {"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 800_000,
+            "egressRate": 8_000_000, "egressBurst": 800_000},
     ]})
 }
 
@@ -192,6 +194,16 @@ fn tuning_refused() {
 #[test]
 fn tuning_killed() {
     interrupt(conflist(), 3, Fault::Killed, 1);
+}
+
+#[test]
+fn bandwidth_refused() {
+    interrupt(conflist(), 4, Fault::Refused, 1);
+}
+
+#[test]
+fn bandwidth_killed() {
+    interrupt(conflist(), 4, Fault::Killed, 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 1] = ["guest_bridge"];
+const GUESTS: [&str; 2] = ["guest_bandwidth", "guest_bridge"];
 
 /// All of a suite's tests ran, in the kernel that they are for.
 #[track_caller]
@@ -39,6 +39,11 @@ fn no_guest_is_forgotten() {
         .collect();
     found.sort();
     assert_eq!(found, GUESTS);
+}
+
+#[test]
+fn bandwidth_with_a_fair_queue() {
+    run_all("guest_bandwidth");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::identity::AttachmentId;
 use crate::plan::Lessor;
 use crate::record::{AttachmentRecord, LinkPart};
 use crate::ruleset::{self, Ruleset, legacy};
-use crate::{Node, macvlan, ports};
+use crate::{Node, bandwidth, macvlan, ports};
 
 /// What a front knows of an attachment that is to go.
 #[derive(Debug, Clone)]
@@ -84,6 +84,9 @@ pub(crate) fn take_back(
     note(errors, ports::forget_flows(node, &mut ruleset, record));
     if let Some(host) = record.link.as_ref().and_then(LinkPart::routed) {
         note(errors, ruleset.forget_link(host));
+    }
+    if let Some(part) = &record.bandwidth {
+        note(errors, bandwidth::take_back(record, part, netns));
     }
     if let Some(link) = &record.link {
         match &link.host {

@@ -128,6 +128,14 @@ pub enum Error {
         /// What to do.
         instead: &'static str,
     },
+    /// Somebody else shapes the link's traffic.
+    #[error("the traffic of {link} is shaped already, by {qdisc}; remove that first")]
+    Shaped {
+        /// The link.
+        link: String,
+        /// The kind of what is there.
+        qdisc: String,
+    },
     /// A published port is held by another attachment.
     #[error("host port {port} is published already by {holder}")]
     PortTaken {

@@ -29,6 +29,11 @@ impl AttachmentId {
         format!("veth{}", hex(&self.digest(attempt), 11))
     }
 
+    /// The name of the device that leads its arrivals: `bwp` and 12 hex digits.
+    pub fn ifb_name(&self) -> String {
+        format!("bwp{}", hex(&self.digest(0), 12))
+    }
+
     /// Bytes to derive link addresses from.
     pub fn seed(&self) -> [u8; 32] {
         self.digest(0)

@@ -3,6 +3,7 @@
 //! record of each attachment, and undoes what it could not finish. Speaks no protocol.
 
 mod attach;
+pub mod bandwidth;
 mod bridge;
 mod check;
 mod collect;

@@ -46,6 +46,9 @@ pub struct AttachmentRecord {
     /// What tuning changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuning: Option<TuningPart>,
+    /// How its traffic is shaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<BandwidthPart>,
     /// What it is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<NamesPart>,
@@ -69,6 +72,7 @@ impl AttachmentRecord {
             ports: None,
             policy: None,
             tuning: None,
+            bandwidth: None,
             names: None,
         }
     }
@@ -130,6 +134,7 @@ impl AttachmentRecord {
             && self.ports.is_none()
             && self.policy.is_none()
             && self.tuning.is_none()
+            && self.bandwidth.is_none()
             && self.names.is_none()
     }
 }
@@ -298,6 +303,24 @@ pub struct TuningPart {
     /// The link address that it has now, where that was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+}
+
+/// How an attachment's traffic is shaped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BandwidthPart {
+    /// How far it is.
+    pub phase: Phase,
+    /// The link whose traffic is shaped: the host end, or the container's own interface.
+    pub link: String,
+    /// The link's index.
+    pub index: u32,
+    /// The link is in the container.
+    pub inside: bool,
+    /// What it sends goes through a bucket.
+    pub sent: bool,
+    /// The device through which its arrivals are led.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifb: Option<String>,
 }
 
 /// The settings of an interface that tuning may change.

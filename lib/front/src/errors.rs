@@ -46,9 +46,10 @@ fn code_of(error: &Engine) -> u32 {
         Engine::Ipam(error) => ipam_code(error),
         Engine::Netns { .. } => Cni::INVALID_NETNS,
         Engine::InterfaceTaken { .. } => code::TAKEN,
-        Engine::NotABridge { .. } | Engine::GatewayDiffers { .. } | Engine::Overlap { .. } => {
-            code::CONFLICT
-        }
+        Engine::NotABridge { .. }
+        | Engine::GatewayDiffers { .. }
+        | Engine::Overlap { .. }
+        | Engine::Shaped { .. } => code::CONFLICT,
         Engine::BridgeFull { .. } => code::BRIDGE_FULL,
         Engine::NoLink { .. }
         | Engine::NoDefaultRoute

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::link::{Mac, iff, ifla};
 use crate::netns::Namespace;
+use crate::shaping::Shaping;
 use crate::wire::{Batch, Message, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -110,6 +111,8 @@ pub enum Change<'a> {
         /// The VLAN that is taken away first.
         without: Option<u16>,
     },
+    /// How a link's traffic is shaped.
+    Shape(Shaping<'a>),
 }
 
 /// See [`Change::Veth`].
@@ -246,6 +249,7 @@ impl Change<'_> {
                 ("add neighbour", format!("{address} at {mac}"))
             }
             Self::DeleteNeighbour { address, .. } => ("delete neighbour", address.to_string()),
+            Self::Shape(shaping) => shaping.describe(),
             Self::PortVlans { link, .. } => ("set VLANs of bridge port", link.to_string()),
         }
     }
@@ -301,6 +305,7 @@ impl Change<'_> {
                 let mut m = batch.message(RTM_DELNEIGH, 0, &ndmsg(*link, *address));
                 add_ip(&mut m, 1, *address);
             }
+            Self::Shape(shaping) => return shaping.encode(batch),
             Self::PortVlans { link, pvid, tagged, without } => {
                 return encode_vlans(batch, *link, (*pvid, *without), tagged);
             }
@@ -317,7 +322,7 @@ fn describe_route(route: &Route) -> String {
 }
 
 /// `struct ifinfomsg`.
-fn ifinfo(index: u32, up: Option<bool>) -> [u8; 16] {
+pub(crate) fn ifinfo(index: u32, up: Option<bool>) -> [u8; 16] {
     let mut header = [0; 16];
     let flag = if up == Some(true) { iff::UP } else { 0 };
     let change = if up.is_some() { iff::UP } else { 0 };
@@ -337,7 +342,7 @@ fn ndmsg(link: u32, address: IpAddr) -> [u8; 12] {
     header
 }
 
-fn fill(header: &mut [u8], at: usize, value: &[u8]) {
+pub(crate) fn fill(header: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = header.get_mut(at..at + value.len()) {
         place.copy_from_slice(value);
     }

@@ -106,6 +106,11 @@ impl Tables {
     }
 }
 
+/// The reference's name for an attachment's intermediate device.
+pub(crate) fn ifb_name(id: &AttachmentId) -> String {
+    format!("bwp{}", hex(&digest(id), 12))
+}
+
 fn digest(id: &AttachmentId) -> Vec<u8> {
     Sha512::digest(format!("{}{}", id.network, id.owner).as_bytes()).to_vec()
 }
