@@ -652,3 +652,37 @@ fn help_and_completions_are_there() {
         assert!(text.contains("disconnect"), "{shell}");
     }
 }
+
+#[test]
+fn programs_find_each_other_by_name_while_netd_runs() {
+    let cleat = Cleat::new();
+    let netd = cleat.lab.netd();
+    cleat.ok("network create web --subnet 10.89.7.0/24 --ipv6");
+    cleat.ok("network create quiet --subnet 10.89.8.0/24 --no-dns");
+    cleat.server("site", 80, "--network web:alias=www --hostname site.example");
+    let look_up = |network: &str, name: &str| {
+        cleat.run(&format!("run --rm --network {network} getent ahostsv4 {name}"))
+    };
+    for name in ["site", "www", "site.example", "site.web", "site.web.cleat.internal"] {
+        let found = look_up("web", name);
+        assert!(found.stdout.starts_with("10.89.7.2 "), "{name}: {found:?}");
+    }
+    assert!(!look_up("quiet", "site").succeeded());
+    let resolv_conf = cleat.ok("run --rm --network web cat /etc/resolv.conf");
+    assert!(resolv_conf.starts_with("nameserver 10.89.7.1\n"), "{resolv_conf}");
+    assert!(resolv_conf.contains("search web.cleat.internal\noptions ndots:0"), "{resolv_conf}");
+    // Its own servers are asked by netd on its behalf.
+    let line = "run --rm --network web --dns 192.0.2.53 --dns-search example cat /etc/resolv.conf";
+    let resolv_conf = cleat.ok(line);
+    assert!(!resolv_conf.contains("192.0.2.53") && resolv_conf.contains("search example web.c"));
+    // Without netd there are the names outside, at least.
+    drop(netd);
+    let resolv_conf = cleat.ok(line);
+    assert!(resolv_conf.starts_with("nameserver 10.89.7.1\n"), "{resolv_conf}");
+    assert!(resolv_conf.contains("nameserver 192.0.2.53\n"), "{resolv_conf}");
+    for line in ["stop --time 0 site", "rm site", "network rm web quiet"] {
+        cleat.ok(line);
+    }
+    let error = cleat.error(1, "network create x --no-dns --opt dnsIntercept=true");
+    assert!(error.contains("dnsIntercept"), "{error}");
+}

@@ -75,7 +75,12 @@ Examples:
 
 Without --subnet the first free /24 of 10.89.0.0/16, 10.90.0.0/15 and 10.92.0.0/14 is taken that
 overlaps neither a network nor a route of this host; with --ipv6 also a /64 below a unique local
-prefix (RFC 4193) that this host keeps. Options have Docker's names (com.docker.network.bridge.name),
+prefix (RFC 4193) that this host keeps.
+
+Containers find each other by name while netd runs: `name`, `name.network` and
+`name.network.cleat.internal`; what else they ask for goes to the servers of --dns, or to this host's.
+
+Options have Docker's names (com.docker.network.bridge.name),
 Podman's (mtu, vlan, isolate) or the plugins' own (hairpinMode, antiSpoof); `cleat network create
 --opt help NAME` lists them.";
 
@@ -102,6 +107,12 @@ pub(crate) struct CreateArgs {
     /// IPv6, too
     #[arg(long)]
     pub(crate) ipv6: bool,
+    /// No names for its containers
+    #[arg(long)]
+    pub(crate) no_dns: bool,
+    /// A name server for what is not a name here [default: those of this host]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_dns")]
+    pub(crate) dns: Vec<IpAddr>,
     /// Where addresses come from
     #[arg(long, value_enum, default_value = "host-local", value_name = "NAME")]
     pub(crate) ipam_driver: IpamName,

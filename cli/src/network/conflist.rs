@@ -113,14 +113,27 @@ impl NewNetwork<'_> {
     }
 
     fn finish(&self, mut plugin: Map<String, Value>, routes: bool) -> Value {
-        let capabilities = if self.subnets.is_empty() {
-            json!({"mac": true})
-        } else {
+        let mut capabilities = vec!["mac"];
+        if !self.subnets.is_empty() {
             plugin.insert("ipam".into(), self.ipam(routes));
-            json!({"ips": true, "mac": true})
-        };
-        plugin.insert("capabilities".into(), capabilities);
+            capabilities.push("ips");
+            if self.settings.names {
+                self.names(&mut plugin);
+                capabilities.extend(["aliases", "dns"]);
+            }
+        }
+        let capabilities = capabilities.into_iter().map(|name| (name.to_owned(), true.into()));
+        plugin.insert("capabilities".into(), Value::Object(capabilities.collect()));
         Value::Object(plugin)
+    }
+
+    fn names(&self, plugin: &mut Map<String, Value>) {
+        set(plugin, "embeddedDNS", Some(true));
+        set(plugin, "dnsIntercept", self.settings.intercept.then_some(true));
+        let servers = &self.settings.name_servers;
+        if !servers.is_empty() {
+            plugin.insert("dns".into(), json!({"nameservers": servers}));
+        }
     }
 
     fn ipam(&self, routes: bool) -> Value {
@@ -204,7 +217,8 @@ mod tests {
         let expected = json!({
             "type": "bridge", "bridge": "cln", "isGateway": true, "isDefaultGateway": true,
             "ipMasq": true, "inboundPolicy": "published", "hairpinMode": true,
-            "capabilities": {"ips": true, "mac": true},
+            "capabilities": {"aliases": true, "dns": true, "ips": true, "mac": true},
+            "embeddedDNS": true,
             "ipam": {
                 "type": "host-local",
                 "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]],
@@ -222,6 +236,19 @@ mod tests {
             assert_eq!(plugins[0].get(key), None, "{key}");
         }
         assert_eq!(plugins[0]["ipam"].get("routes"), None);
+    }
+
+    #[test]
+    fn names_are_answered_unless_nobody_wants_them() {
+        let plugins = plugins(false, |s| s.names = false);
+        assert_eq!(plugins[0].get("embeddedDNS"), None);
+        assert_eq!(plugins[0]["capabilities"], json!({"ips": true, "mac": true}));
+        let plugins = self::plugins(false, |s| {
+            s.intercept = true;
+            s.name_servers = vec!["192.0.2.53".parse().unwrap()];
+        });
+        assert_eq!(plugins[0]["dnsIntercept"], true);
+        assert_eq!(plugins[0]["dns"], json!({"nameservers": ["192.0.2.53"]}));
     }
 
     #[test]

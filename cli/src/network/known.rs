@@ -246,6 +246,17 @@ impl Network {
         self.list.as_ref().is_some_and(|list| list.plugins.iter().any(declares))
     }
 
+    /// Names of its containers are answered on this node.
+    pub(crate) fn has_names(&self) -> bool {
+        let is_set = |plugin: &Value, key: &str| plugin.get(key) == Some(&Value::Bool(true));
+        let answers = |plugin: &Value| {
+            is_set(plugin, "embeddedDNS")
+                || is_set(plugin, "dnsIntercept")
+                || kind(plugin) == "dnsname"
+        };
+        self.list.as_ref().is_some_and(|list| list.plugins.iter().any(answers))
+    }
+
     /// The label is there, with this value if one is given.
     pub(crate) fn has_label(&self, wanted: &str) -> bool {
         let labels = self.note.as_ref().map(|note| &note.labels);

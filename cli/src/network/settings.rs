@@ -20,6 +20,12 @@ pub(crate) struct Settings {
     /// Of containers' interfaces; `IFNAME` stands for the name.
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) txqlen: Option<u32>,
+    /// Its containers have names.
+    pub(crate) names: bool,
+    /// Where questions go that are not about names here.
+    pub(crate) name_servers: Vec<IpAddr>,
+    /// Whatever server a container asks, it is answered here.
+    pub(crate) intercept: bool,
     pub(crate) bridge: BridgeSettings,
     pub(crate) macvlan: MacvlanSettings,
 }
@@ -80,6 +86,9 @@ impl Default for Settings {
             ipv6: false,
             sysctls: BTreeMap::new(),
             txqlen: None,
+            names: true,
+            name_servers: Vec::new(),
+            intercept: false,
             bridge: BridgeSettings {
                 unmanaged: false,
                 masquerade: None,

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 
 pub(super) fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
     families(asked, settings)?;
+    names(asked, settings)?;
     if asked.ipam_driver == IpamName::None && !asked.subnet.is_empty() {
         return refuse("--subnet", "--ipam-driver none", "nobody would lease from it");
     }
@@ -20,6 +21,19 @@ pub(super) fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> 
 
 fn refuse(one: &'static str, other: &'static str, reason: &'static str) -> Result<()> {
     Err(Error::Contradiction { one, other, reason })
+}
+
+/// Names need addresses, and somebody to answer.
+fn names(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
+    settings.names &= !asked.no_dns;
+    if !settings.names && settings.intercept {
+        return refuse("dnsIntercept", "--no-dns", "nobody would answer what is intercepted");
+    }
+    if !settings.names && !asked.dns.is_empty() {
+        return refuse("--dns", "embeddedDNS=false", "nobody would ask these servers");
+    }
+    settings.name_servers.clone_from(&asked.dns);
+    Ok(())
 }
 
 /// A subnet of a family asks for the family.

@@ -18,6 +18,8 @@ use crate::output;
 pub(crate) struct Outcome {
     pub(crate) joined: Vec<Joined>,
     pub(crate) dns: Dns,
+    /// They are answered on this node, as these name servers say.
+    pub(crate) names: bool,
 }
 
 /// The networks that a container asks for, in the order of attaching, with interface names.
@@ -80,6 +82,7 @@ impl<'n> Plan<'n> {
                     outcome.joined.push(joined);
                     if outcome.dns.is_empty() {
                         outcome.dns = result.dns;
+                        outcome.names = step.network.has_names();
                     }
                 }
                 Err(error) => {
@@ -223,8 +226,22 @@ fn attachment(container: &Container, step: &Step<'_>, list: &ConfList) -> Attach
     if !step.ports.is_empty() {
         capabilities.insert("portMappings".into(), json!(step.ports));
     }
-    if !request.aliases.is_empty() {
-        capabilities.insert("aliases".into(), json!(request.aliases));
+    // As Podman and Kubernetes say it.
+    args.push(("K8S_POD_NAME".to_owned(), container.name.clone()));
+    let mut aliases = request.aliases.clone();
+    aliases.extend(container.setup.hostname.clone().filter(|name| *name != container.name));
+    if !aliases.is_empty() {
+        capabilities.insert("aliases".into(), json!(aliases));
+    }
+    let setup = &container.setup;
+    if !(setup.nameservers.is_empty()
+        && setup.search.is_empty()
+        && setup.resolver_options.is_empty())
+    {
+        let (servers, searches) = (&setup.nameservers, &setup.search);
+        let options = &setup.resolver_options;
+        let dns = json!({"servers": servers, "searches": searches, "options": options});
+        capabilities.insert("dns".into(), dns);
     }
     // A conflist that knows nothing of a capability gets the older form; both would ask twice.
     if !request.ips.is_empty() {

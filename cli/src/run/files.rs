@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use cleat_cni::Dns;
 use cleat_engine::records::{Durability, write_atomic};
+use cleat_engine::{Node, service};
 
 use super::record::{self, Container};
 use crate::context::Context;
@@ -21,10 +22,8 @@ pub(super) fn write(
     let folder = record::folder(context, &container.id);
     // On the host's network the host's names are right.
     let hosts = container.netns.is_some().then(|| hosts(container));
-    let contents = [
-        ("resolv.conf", "/etc/resolv.conf", resolver(container, dns)),
-        ("hosts", "/etc/hosts", hosts),
-    ];
+    let contents =
+        [("resolv.conf", "/etc/resolv.conf", resolver(dns)), ("hosts", "/etc/hosts", hosts)];
     let mut binds = Vec::new();
     for (name, target, text) in contents {
         let Some(text) = text else { continue };
@@ -41,33 +40,48 @@ pub(super) fn write(
     Ok(binds)
 }
 
-/// resolv.conf(5); the container's own settings go before those of its networks.
-fn resolver(container: &Container, dns: &Dns) -> Option<String> {
-    let setup = &container.setup;
-    let own = !setup.nameservers.is_empty();
-    let servers: Vec<String> = if own {
-        setup.nameservers.iter().map(ToString::to_string).collect()
-    } else {
-        dns.nameservers.clone()
-    };
-    if servers.is_empty() {
+/// resolv.conf(5).
+fn resolver(dns: &Dns) -> Option<String> {
+    if dns.nameservers.is_empty() {
         return None;
     }
-    let or = |own: &[String], given: &[String]| {
-        if own.is_empty() { given.to_vec() } else { own.to_vec() }
-    };
-    let mut search = or(&setup.search, &dns.search);
+    let mut text: String = dns.nameservers.iter().map(|s| format!("nameserver {s}\n")).collect();
+    let mut search = dns.search.clone();
     if search.is_empty() {
         search.extend(dns.domain.clone());
     }
-    let options = or(&setup.resolver_options, &dns.options);
-    let mut text: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
-    for (word, values) in [("search", search), ("options", options)] {
+    for (word, values) in [("search", &search), ("options", &dns.options)] {
         if !values.is_empty() {
             text.push_str(&format!("{word} {}\n", values.join(" ")));
         }
     }
     Some(text)
+}
+
+/// The container's own settings go before those of its networks.
+pub(super) fn own_before(container: &Container, dns: Dns) -> Dns {
+    let setup = &container.setup;
+    let own = setup.nameservers.iter().map(ToString::to_string).collect();
+    let or = |own: Vec<String>, given| if own.is_empty() { given } else { own };
+    let dns = Dns {
+        nameservers: or(own, dns.nameservers),
+        search: or(setup.search.clone(), dns.search),
+        options: or(setup.resolver_options.clone(), dns.options),
+        ..dns
+    };
+    if container.networks.is_empty() { dns } else { without_loopback(dns) }
+}
+
+/// While netd does not run, nobody answers where it would: the container's own servers, or the
+/// host's, know at least the names outside.
+pub(super) fn with_a_way_out(node: &Node, container: &Container, mut dns: Dns) -> Dns {
+    if service::is_attended(node) {
+        return dns;
+    }
+    let own = own_before(container, Dns::default()).nameservers;
+    let host = || servers_of("/etc/resolv.conf").iter().map(ToString::to_string).collect();
+    dns.nameservers.extend(if own.is_empty() { host() } else { own });
+    dns
 }
 
 /// hosts(5).
@@ -98,7 +112,7 @@ fn line(address: IpAddr, names: &str) -> String {
 
 /// Name servers for a container that nobody names any for. The host's file will do, unless it
 /// names the host's loopback only: then those behind systemd-resolved, where it runs.
-pub(super) fn without_loopback(dns: Dns) -> Dns {
+fn without_loopback(dns: Dns) -> Dns {
     if !dns.nameservers.is_empty() {
         return dns;
     }
@@ -163,17 +177,18 @@ mod tests {
     #[test]
     fn its_own_name_servers_go_before_its_networks() {
         let mut container = container();
-        assert_eq!(resolver(&container, &Dns::default()), None);
-        let dns = Dns {
+        container.networks.clear();
+        assert_eq!(resolver(&Dns::default()), None);
+        let dns = || Dns {
             nameservers: vec!["10.1.0.1".into()],
             domain: Some("example".into()),
             search: Vec::new(),
             options: vec!["ndots:0".into()],
         };
-        let text = resolver(&container, &dns).unwrap();
+        let text = resolver(&own_before(&container, dns())).unwrap();
         assert_eq!(text, "nameserver 10.1.0.1\nsearch example\noptions ndots:0\n");
         container.setup.nameservers.push("192.0.2.53".parse().unwrap());
-        let text = resolver(&container, &dns).unwrap();
+        let text = resolver(&own_before(&container, dns())).unwrap();
         assert_eq!(text, "nameserver 192.0.2.53\nsearch example\noptions ndots:0\n");
     }
 }

@@ -103,10 +103,11 @@ fn make(context: &Context, container: &mut Container, interactive: bool) -> Resu
         let plan = Plan::make(&known, &container.requests, &container.publish)?;
         let outcome = plan.carry_out(context, container)?;
         container.networks = outcome.joined;
-        dns = outcome.dns;
-        if !container.networks.is_empty() && container.setup.nameservers.is_empty() {
-            dns = files::without_loopback(dns);
-        }
+        dns = if outcome.names {
+            files::with_a_way_out(&context.node, container, outcome.dns)
+        } else {
+            files::own_before(container, outcome.dns)
+        };
         record::save(context, container)?;
     }
     if namespace.is_some() || !container.setup.nameservers.is_empty() {

@@ -75,6 +75,7 @@ pub(super) const TABLE: Table = &[
             Ok(())
         }),
     ),
+    ("dnsIntercept", Entry::Set(|s, v| value::bool(v).map(|b| s.intercept = b))),
     ("vlan", Entry::Set(|s, v| value::vlan(v).map(|vlan| s.bridge.vlan = vlan))),
     ("outbound_addr4", Entry::Refused(SOURCE)),
     ("outbound_addr6", Entry::Refused(SOURCE)),

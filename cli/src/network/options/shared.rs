@@ -30,6 +30,7 @@ pub(super) const TABLE: Table = &[
             Ok(())
         }),
     ),
+    ("embeddedDNS", Entry::Set(|s, v| value::bool(v).map(|b| s.names = b))),
     ("com.docker.network.endpoint.ifname", Entry::Refused(PER_ATTACHMENT)),
     (
         "host_interface_name",
