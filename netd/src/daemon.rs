@@ -103,6 +103,8 @@ async fn serve(shared: &Shared) -> Result<()> {
             _ = interrupt.recv() => break,
         }
     }
+    // Who attaches from here on is told that nobody answers.
+    service::withdraw(&shared.node())?;
     shared.events.tell("netd.stopped", "netd", "containers stay as they are");
     Ok(())
 }

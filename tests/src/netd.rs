@@ -30,13 +30,15 @@ impl Lab {
 
     /// The same with a configuration.
     pub fn netd_with(&self, config: &Value) -> Netd {
+        let folder = self.folder().join("daemon");
+        fs::create_dir_all(&folder).unwrap();
         let resolv_conf = self.resolv_conf();
         if !resolv_conf.exists() {
             fs::write(&resolv_conf, format!("nameserver {}\n", Self::LAN[0])).unwrap();
         }
-        let file = self.folder().join("netd.json");
+        let file = folder.join("netd.json");
         fs::write(&file, config.to_string()).unwrap();
-        let log = self.folder().join("netd.log");
+        let log = folder.join("netd.log");
         let output = File::options().append(true).create(true).open(&log).unwrap();
         let said = fs::metadata(&log).map_or(0, |m| m.len());
         // With the test the daemon ends, too, whatever becomes of the test.
@@ -55,7 +57,7 @@ impl Lab {
 
     /// The file that stands for the host's /etc/resolv.conf.
     pub fn resolv_conf(&self) -> PathBuf {
-        self.folder().join("resolv.conf")
+        self.folder().join("daemon/resolv.conf")
     }
 }
 

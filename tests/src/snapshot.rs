@@ -126,8 +126,8 @@ fn ruleset_lines(mut entry: Value, lines: &mut BTreeSet<String>) {
 }
 
 /// What a network keeps and no container holds: locks, host-local's cursors, plans by content; and
-/// what a daemon in an enclosure writes.
-const KEPT: [&str; 3] = ["run/locks/", "run/plans/", "enclosure/"];
+/// what a daemon in an enclosure or netd is given and writes.
+const KEPT: [&str; 4] = ["run/locks/", "run/plans/", "enclosure/", "daemon/"];
 
 fn is_kept(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or_default();

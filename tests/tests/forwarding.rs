@@ -41,6 +41,7 @@ impl Scene {
         let first = lab.lan.name_server(Lab::LAN[0], &[EXAMPLE]);
         let second = lab.lan.name_server(SECOND, &[EXAMPLE]);
         let servers = format!("nameserver {}\nnameserver {SECOND}\n", Lab::LAN[0]);
+        std::fs::create_dir_all(lab.folder().join("daemon")).unwrap();
         std::fs::write(lab.resolv_conf(), servers).unwrap();
         let netd = lab.netd_with(config);
         let asker = lab.container();
@@ -283,7 +284,7 @@ fn one_client_with_too_many_questions_takes_nothing_from_the_others() {
 #[test]
 fn a_new_configuration_counts_and_a_wrong_one_changes_nothing() {
     let mut scene = Scene::new(|_| {});
-    let file = scene.lab.folder().join("netd.json");
+    let file = scene.lab.folder().join("daemon/netd.json");
     std::fs::write(&file, json!({"dns": {"servers": [SECOND]}}).to_string()).unwrap();
     scene.netd.signal(Signal::HUP);
     scene.netd.wait_for("it is configured", |netd| netd.said().contains("netd.configured"));

@@ -58,6 +58,12 @@ pub fn announce(node: &Node, served: &Served) -> Result<()> {
     Ok(store(node).replace(NAME, served)?)
 }
 
+/// Takes the note back; netd's to call, and whoever removes all that is ours.
+pub fn withdraw(node: &Node) -> Result<()> {
+    store(node).remove(NAME)?;
+    Ok(())
+}
+
 /// Notes that netd listens inside an attachment's container; netd's to call.
 pub fn announce_inside(node: &Node, record: &str, listener: &Listener) -> Result<()> {
     Ok(listeners(node).replace(record, listener)?)

@@ -5,7 +5,7 @@ use cleat_kernel::Rtnl;
 
 use crate::error::Result;
 use crate::ruleset::{Ruleset, conditions};
-use crate::{Node, bridge, forwarding, inventory};
+use crate::{Node, bridge, forwarding, inventory, service};
 
 /// Removes the ruleset, the bridges that we made and that have no ports left, and the notes of
 /// them. The bridges that were kept since something else is in them.
@@ -32,5 +32,8 @@ pub fn uninstall(node: &Node) -> Result<Vec<String>> {
     }
     conditions::forget(node)?;
     forwarding::forget(node)?;
+    if !service::is_attended(node) {
+        service::withdraw(node)?;
+    }
     Ok(kept)
 }
