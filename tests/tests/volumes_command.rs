@@ -20,7 +20,7 @@ const CONTENT: &str = "
     setfattr -n user.colour -v blue d/f; touch -d '2001-02-03 04:05:06.789' d/f d/e";
 /// All of it as text.
 const LISTING: &str = "
-    cd $1; find . ! -name lost+found -printf '%P %y %m %U:%G %n %s %l %T@\n' | sed 's/^\\([^ ]* d .*\\) [0-9]* /\\1 /' | sort
+    cd $1; find . -type d -printf '%P %m %U:%G %n %T@\n' -o -printf '%P %y %m %U:%G %n %s %l %T@\n' | sort
     find . -type f ! -name random -exec sha256sum {} + | sort -k2; sha256sum random
     getfattr -R -d . 2>/dev/null | grep -v '^$'; stat -c %t:%T d/n";
 
