@@ -208,11 +208,15 @@ fn a_swarm_service() {
     let docker = |line: &str| engine.docker(line);
     let _driver = engine.driver();
     let _dockerd = engine.dockerd();
+    // A node has only those drivers for Swarm that its dockerd has met.
+    docker("volume create -d cleat met");
+    // Swarm always tries to pull: from where it is refused at once.
+    docker("tag busybox 127.0.0.1:1/busybox");
     docker("swarm init --advertise-addr 127.0.0.1");
     docker(
         "service create --detach --name s --restart-condition none --mount \
          type=volume,src=vol,dst=/vol,volume-driver=cleat,volume-opt=type=tmpfs,volume-opt=size=4m \
-         busybox sh -c 'echo up >/vol/f; sleep 300'",
+         --no-resolve-image 127.0.0.1:1/busybox sh -c 'echo up >/vol/f; sleep 300'",
     );
     let path = engine.node.volumes().join("vol/_mnt/f");
     let line = format!("cat {}", path.display());
