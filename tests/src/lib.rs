@@ -16,6 +16,7 @@ mod netd;
 mod programs;
 mod snapshot;
 mod traffic;
+mod volumes;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
 pub use dns::{Answer, Ask, Manner, Upstream};
@@ -28,3 +29,4 @@ pub use netd::Netd;
 pub use programs::Programs;
 pub use snapshot::Snapshot;
 pub use traffic::{Serving, Transport};
+pub use volumes::{VolumeNode, eventually, exchange, post};

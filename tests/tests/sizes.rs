@@ -9,13 +9,16 @@ use cleat_tests::Programs;
 /// A plugin program is at most this large.
 const SIZE: u64 = 2 << 20;
 
-/// Every program that tests/build collected, but for the command.
+/// Programs that are no plugins.
+const OTHERS: [&str; 3] = ["cleat", "netd", "voldriver"];
+
+/// Every program that tests/build collected, but for the command and the daemons.
 fn plugins() -> Vec<PathBuf> {
     let folder = Programs::under_test().folder().to_owned();
     let mut plugins: Vec<PathBuf> = fs::read_dir(&folder)
         .unwrap_or_else(|e| panic!("{}: {e}: run tests/build", folder.display()))
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("cleat"))
+        .filter(|path| !OTHERS.iter().any(|other| path.ends_with(other)))
         .filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))
         .collect();
     plugins.sort();

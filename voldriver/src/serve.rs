@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What is under way when we are told to end may take so long.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Callers wait so long for order after a crash.
+const SETTLE: Duration = Duration::from_secs(10);
+
 struct Server {
     calls: Arc<Calls>,
     metrics: Metrics,
@@ -59,8 +62,10 @@ async fn serve(calls: Arc<Calls>, listener: StdListener, asked: &Run) -> Result<
     let mut terminate = signal(SignalKind::terminate()).map_err(fail("watch signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail("watch signals"))?;
     let settling = calls.clone();
-    // Calls may come meanwhile: each volume is under its lock.
-    tokio::task::spawn_blocking(move || settle(&settling));
+    let settled = tokio::task::spawn_blocking(move || settle(&settling));
+    // Who calls meanwhile waits in the socket's queue. A server that is down must not keep them
+    // for long; what is left to do is done under each volume's lock.
+    let _ = tokio::time::timeout(SETTLE, settled).await;
     if asked.measure > 0 {
         tokio::spawn(refresh::run(calls.clone(), Duration::from_secs(asked.measure)));
     }

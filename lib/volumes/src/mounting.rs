@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cleat_kernel::Errno;
-use cleat_kernel::mount_table::{self, MountTable, Mounted};
+use cleat_kernel::mount_table::{MountTable, Mounted};
 use cleat_records::time;
 
 use crate::child::{self, Job};
@@ -180,13 +180,15 @@ impl Volumes {
 
     /// Refuses to mount what the host would not see.
     pub(crate) fn assert_visible(&self, home: &Home) -> Result<()> {
-        if self.settings.own_namespace
-            || mount_table::same_namespace(std::process::id(), 1) != Some(false)
-        {
+        if self.settings.own_namespace {
             return Ok(());
         }
+        // Where the host's first process is hidden, there is nothing to compare with.
+        let Ok(hosts) = MountTable::of_process(1) else { return Ok(()) };
         let ours = MountTable::read()?;
-        let hosts = MountTable::of_process(1)?;
+        if ours.is_of_namespace(&hosts) {
+            return Ok(());
+        }
         let group = ours.holding(&home.path).and_then(|mount| mount.shared);
         if group.is_some_and(|group| hosts.iter().any(|mount| mount.shared == Some(group))) {
             return Ok(());

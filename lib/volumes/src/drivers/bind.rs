@@ -62,7 +62,7 @@ fn make_below_root(bind: &Bind, settings: &Settings) -> Result<()> {
     let root_fd = open_directory(root, true)?;
     let mut done = PathBuf::from(".");
     for part in inner.components() {
-        let parent = open_beneath(root_fd.as_fd(), &done)?;
+        let parent = below(&root_fd, root, &done, bind)?;
         let mode = rustix::fs::Mode::from_raw_mode(0o755);
         match rustix::fs::mkdirat(&parent, part.as_os_str(), mode) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -80,6 +80,11 @@ fn open(bind: &Bind, settings: &Settings) -> Result<OwnedFd> {
     let inner = bind.source.strip_prefix(root).unwrap_or(Path::new(""));
     let inner = if inner.as_os_str().is_empty() { Path::new(".") } else { inner };
     let root_fd = open_directory(root, true)?;
+    below(&root_fd, root, inner, bind)
+}
+
+/// Opens what is below an allowed root, if it is.
+fn below(root_fd: &OwnedFd, root: &Path, inner: &Path, bind: &Bind) -> Result<OwnedFd> {
     match open_beneath(root_fd.as_fd(), inner) {
         Err(error) if error.errno() == Some(Errno::XDEV) => Err(Error::OutsideRoots {
             path: bind.source.clone(),

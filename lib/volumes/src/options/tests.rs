@@ -46,6 +46,13 @@ fn what_dockers_local_takes() {
 }
 
 #[test]
+fn what_podman_makes_of_them() {
+    let spec = parsed(&[("type", "tmpfs"), ("SIZE", "4m"), ("UID", "5"), ("o", "size=4m,noexec")]);
+    let Driver::Tmpfs(tmpfs) = spec.unwrap().driver else { panic!() };
+    assert_eq!((tmpfs.size.as_deref(), tmpfs.uid), (Some("4194304"), Some(5)));
+}
+
+#[test]
 fn nfs_by_its_own_words() {
     let spec = parsed(&[
         ("type", "nfs"),

@@ -71,7 +71,8 @@ fn ranges(key: &str, text: &str) -> Result<Vec<IdmapRange>> {
 /// What every driver has.
 pub(super) fn access(words: &mut Words) -> Result<Access> {
     // mount(8)'s own, which say when something is mounted and by whom: that is the caller's here.
-    for word in ["defaults", "auto", "noauto", "_netdev", "nofail", "relatime"] {
+    // Podman's `noquota` is about quotas of its own.
+    for word in ["defaults", "auto", "noauto", "_netdev", "nofail", "relatime", "noquota"] {
         words.flag(word)?;
     }
     words.flag("atime")?;

@@ -31,12 +31,14 @@ impl Words {
     }
 
     fn add(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        // Podman writes some of them large.
+        let key = &key.to_ascii_lowercase();
         let value = value.map(str::to_owned);
-        match self.words.insert(key.to_owned(), value.clone()) {
+        match self.words.insert(key.clone(), value.clone()) {
             Some(before) if before != value => {
                 let shown = |value: &Option<String>| match value {
                     Some(value) => format!("{key}={}", shown_value(key, value)),
-                    None => key.to_owned(),
+                    None => key.clone(),
                 };
                 Err(Error::Contradiction { one: shown(&before), other: shown(&value) })
             }
