@@ -17,8 +17,26 @@ pub const DEFAULT_PATH: &str = "/etc/cleat/netd.json";
 pub struct Config {
     /// Names.
     pub dns: DnsConfig,
+    /// Published ports at ::1.
+    pub relay: RelayConfig,
     /// A loopback address that metrics are served at beside the control socket.
     pub metrics: Option<SocketAddr>,
+}
+
+/// How published ports are reached at ::1.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RelayConfig {
+    /// They are.
+    pub enabled: bool,
+    /// Connections at once, of each of TCP and UDP.
+    pub connections: u64,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self { enabled: true, connections: 1024 }
+    }
 }
 
 /// How names are answered.
@@ -94,6 +112,11 @@ impl Config {
                 return Err(format!("{field}: 0 would let no question through; use at least 1"));
             }
         }
+        if self.relay.connections == 0 {
+            return Err("relay.connections: 0 would let none through; to relay nothing, set \
+                        relay.enabled to false"
+                .to_owned());
+        }
         Ok(())
     }
 }
@@ -122,6 +145,7 @@ mod tests {
             ("{\"metrics\": \"192.0.2.1:9330\"}", "metrics: 192.0.2.1:9330"),
             ("{\"dns\": {\"fallbackPort\": 53}}", "dns.fallbackPort: 53"),
             ("{\"dns\": {\"outstanding\": 0}}", "dns.outstanding"),
+            ("{\"relay\": {\"connections\": 0}}", "relay.enabled"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

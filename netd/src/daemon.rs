@@ -1,26 +1,31 @@
 //! The daemon from start to end: what runs, in which order it starts, and how it stops.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use cleat_engine::records::{Durability, Watch, make_dir};
 use cleat_engine::{Dirs, Node, host, service};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
+use crate::control::Control;
 use crate::dns::Listeners;
 use crate::dns::answerer::Answerer;
 use crate::dns::forward::{Forwarder, ResolvConf};
 use crate::error::{Error, Result};
-use crate::events::Events;
+use crate::events::{Events, STOPPED, Trouble, now};
 use crate::metrics::Metrics;
 use crate::names::Directory;
+use crate::relay::{self, Relay};
 use crate::repair;
+use crate::service_manager;
 use crate::wake::Wake;
 
 /// Folders that come and go wake nobody; they are looked at this often.
@@ -43,20 +48,39 @@ pub(crate) struct Shared {
     pub(crate) answerer: Arc<Answerer>,
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) relay: Relay,
+    /// The configuration was read again.
+    pub(crate) reconfigured: Notify,
+    pub(crate) started: Instant,
+    /// Milliseconds since 1970.
+    pub(crate) started_at: u64,
+    config: RwLock<Arc<Config>>,
 }
 
 impl Shared {
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reconfigure(&self, config: Config) {
+        self.answerer.forwarder().reconfigure(Arc::new(config.dns.clone()));
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.reconfigured.notify_one();
+    }
+
     /// The engine's view of this node, for one thread.
     pub(crate) fn node(&self) -> Node {
         node(&self.options.dirs)
     }
 }
 
-/// Runs until it is told to stop.
+/// Runs until it is told to stop. The control socket may be one that the service manager holds.
 ///
 /// # Errors
 /// What keeps it from starting; later troubles are told, and it goes on.
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> {
+    service_manager::raise_fd_limit();
     let config = Config::read(&options.config)?;
     let boot = node(&options.dirs).boot_id().to_owned();
     let run = options.dirs.run.clone();
@@ -73,40 +97,72 @@ pub async fn run(options: Options) -> Result<()> {
     let host = ResolvConf::new(options.resolv_conf.clone());
     let forwarder = Forwarder::new(Arc::new(config.dns.clone()), host);
     let answerer = Arc::new(Answerer::new(directory, forwarder, metrics.clone()));
-    let shared = Arc::new(Shared { options, answerer, events, metrics });
+    let shared = Arc::new(Shared {
+        options,
+        answerer,
+        events,
+        metrics,
+        relay: Relay::default(),
+        reconfigured: Notify::new(),
+        started: Instant::now(),
+        started_at: now(),
+        config: RwLock::new(Arc::new(config)),
+    });
 
     start_listening(&shared, wake).await?;
     repair::start(&shared)?;
+    relay::start(&shared).await?;
+    let mut control = Control::start(&shared, control)?;
+    control.serve_metrics(shared.config().metrics).await;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
-    serve(&shared).await
+    service_manager::ready();
+    let outcome = serve(&shared, &mut control).await;
+    service_manager::stopping();
+    // Who attaches from here on is told that nobody answers.
+    if let Err(error) = service::withdraw(&shared.node()) {
+        tracing::warn!("{error}");
+    }
+    shared.events.tell(STOPPED, "netd", "containers stay as they are");
+    control.stop().await;
+    outcome
 }
 
 /// Until it is told to stop; on SIGHUP the configuration is read again.
-async fn serve(shared: &Shared) -> Result<()> {
+async fn serve(shared: &Shared, control: &mut Control) -> Result<()> {
     let listen = |kind| signal(kind).map_err(Error::socket("listen for", "signals"));
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    let alive = service_manager::keep_alive();
+    tokio::pin!(alive);
     loop {
         tokio::select! {
-            _ = hangup.recv() => match Config::read(&shared.options.config) {
-                Ok(config) => {
-                    shared.answerer.forwarder().reconfigure(Arc::new(config.dns));
-                    shared.events.tell("netd.configured", "netd", "configuration read again");
-                }
-                Err(error) => {
-                    let text = format!("the configuration stays as it was: {error}");
-                    shared.events.tell("netd.trouble", "netd", text);
-                }
-            },
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                service_manager::reloading();
+                reload(shared);
+                control.serve_metrics(shared.config().metrics).await;
+                service_manager::ready();
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = &mut alive => {}
         }
     }
-    // Who attaches from here on is told that nobody answers.
-    service::withdraw(&shared.node())?;
-    shared.events.tell("netd.stopped", "netd", "containers stay as they are");
-    Ok(())
+}
+
+fn reload(shared: &Shared) {
+    let mut troubles = BTreeSet::new();
+    match Config::read(&shared.options.config) {
+        Ok(config) => {
+            shared.reconfigure(config);
+            shared.events.tell("netd.configured", "netd", "configuration read again");
+        }
+        Err(error) => {
+            let text = format!("the configuration stays as it was: {error}");
+            troubles.insert(Trouble::new("netd.trouble", "configuration", text));
+        }
+    }
+    shared.events.settle("configuration", troubles);
 }
 
 /// Starts a thread that listens wherever records, links and networks say; listening when this

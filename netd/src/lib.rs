@@ -2,6 +2,7 @@
 //! what it sees. Plugins never need it; what it knows it reads from their records.
 
 mod config;
+mod control;
 mod daemon;
 pub mod dns;
 mod error;
@@ -10,9 +11,11 @@ mod links;
 mod metrics;
 pub mod names;
 mod networks;
+mod relay;
 mod repair;
+mod service_manager;
 mod wake;
 
-pub use config::{Config, DEFAULT_PATH, DnsConfig};
+pub use config::{Config, DEFAULT_PATH, DnsConfig, RelayConfig};
 pub use daemon::{Options, run};
 pub use error::{Error, Result};

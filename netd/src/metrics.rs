@@ -1,7 +1,9 @@
 //! Counters of the daemon's work. Counting is one atomic addition; who reads them takes the sums
 //! as they are at that moment.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How a question was answered.
@@ -61,10 +63,8 @@ pub struct Metrics {
     latency_sum: AtomicU64,
     /// Questions that joined one that was under way.
     pub coalesced: AtomicU64,
-    /// Repairs done, of whatever kind.
-    pub repairs: AtomicU64,
-    /// Repairs that failed.
-    pub repair_failures: AtomicU64,
+    /// By what was repaired: done and failed.
+    repairs: Mutex<BTreeMap<&'static str, (u64, u64)>>,
 }
 
 impl Metrics {
@@ -92,6 +92,19 @@ impl Metrics {
             *to = from.load(Ordering::Relaxed);
         }
         (all, self.latency_sum.load(Ordering::Relaxed))
+    }
+
+    /// Counts a repair of some kind of thing, which may have failed.
+    pub fn repaired(&self, kind: &'static str, done: bool) {
+        let mut repairs = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, failed) = repairs.entry(kind).or_default();
+        *(if done { all } else { failed }) += 1;
+    }
+
+    /// What was repaired: the kind, how often, and how often not.
+    pub fn repairs(&self) -> Vec<(&'static str, u64, u64)> {
+        let repairs = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
+        repairs.iter().map(|(kind, (done, failed))| (*kind, *done, *failed)).collect()
     }
 
     #[allow(clippy::indexing_slicing, reason = "a counter for each variant, by construction")]

@@ -75,6 +75,11 @@ pub fn withdraw_inside(node: &Node, record: &str) -> Result<()> {
     Ok(())
 }
 
+/// In how many containers netd listens.
+pub fn listened_inside(node: &Node) -> usize {
+    listeners(node).names().map_or(0, |names| names.len())
+}
+
 /// Held by the netd that is in charge of this node; `None` where another one is.
 pub fn take_charge(node: &Node) -> Result<Option<Lock>> {
     Ok(charge(node).try_acquire(NAME)?)

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use cleat_cni::{Dns, Error, Request, Route, SpecVersion};
+use cleat_cni::{Dns, Error, Request, Route, SpecVersion, json};
 use cleat_engine::Node;
 use cleat_engine::ipam::{Owner, PoolConfig, Range};
 use cleat_engine::lease::PoolLessor;
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::{runtime_value, settings_value};
 use crate::convert::route_grant;
@@ -38,6 +39,7 @@ struct Wire {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Section {
+    r#type: String,
     ranges: Vec<Vec<WireRange>>,
     subnet: Option<IpNet>,
     range_start: Option<IpAddr>,
@@ -48,7 +50,7 @@ struct Section {
     resolv_conf: Option<PathBuf>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WireRange {
     subnet: Option<IpNet>,
@@ -62,23 +64,8 @@ impl HostLocal {
     pub fn read(request: &Request) -> Result<Self, Error> {
         let section = request.config_as::<Wire>()?.ipam;
         let name = &request.config.name;
-        let mut wire: Vec<Vec<WireRange>> = Vec::new();
-        if let Some(ranges) = runtime_value::<Vec<Vec<WireRange>>>(request, "ipRanges")? {
-            wire.extend(ranges);
-        }
-        if section.subnet.is_some() {
-            wire.push(vec![WireRange {
-                subnet: section.subnet,
-                range_start: section.range_start,
-                range_end: section.range_end,
-                gateway: section.gateway,
-            }]);
-        }
-        wire.extend(section.ranges);
-        let sets = read_sets(&wire)?;
-        let data_dir = section.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR));
-        let pool = PoolConfig::new(name, data_dir, sets)
-            .map_err(|error| to_cni(cleat_engine::Error::from(error)))?;
+        let given = runtime_value::<Vec<Vec<WireRange>>>(request, "ipRanges")?;
+        let pool = section.pool(name, given.unwrap_or_default())?;
         one_per_family(request, &pool)?;
         let dns = match &section.resolv_conf {
             Some(path) if request.command == cleat_cni::Command::Add => read_resolv_conf(path)?,
@@ -92,6 +79,37 @@ impl HostLocal {
         let owner = Owner::new(request.container_id.clone(), request.ifname.clone());
         let routes = self.routes.iter().map(route_grant).collect();
         PoolLessor::new(node, self.pool, owner).with(self.requested, routes)
+    }
+}
+
+/// What the containers of a plugin's network get their addresses from, as its configuration alone
+/// says; `None` where that is not host-local.
+pub fn pool_of(network: &str, plugin: &Value) -> Result<Option<PoolConfig>, Error> {
+    let wire: Wire = json::from_ref(plugin)
+        .map_err(|error| Error::invalid_config(format!("network {network}: {error}")))?;
+    if wire.ipam.r#type != "host-local" {
+        return Ok(None);
+    }
+    wire.ipam.pool(network, Vec::new()).map(Some)
+}
+
+impl Section {
+    /// The ranges that the runtime gave come first; the old flat form counts as a set.
+    fn pool(&self, network: &str, given: Vec<Vec<WireRange>>) -> Result<PoolConfig, Error> {
+        let mut wire = given;
+        if self.subnet.is_some() {
+            wire.push(vec![WireRange {
+                subnet: self.subnet,
+                range_start: self.range_start,
+                range_end: self.range_end,
+                gateway: self.gateway,
+            }]);
+        }
+        wire.extend(self.ranges.iter().cloned());
+        let sets = read_sets(&wire)?;
+        let data_dir = self.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR));
+        PoolConfig::new(network, data_dir, sets)
+            .map_err(|error| to_cni(cleat_engine::Error::from(error)))
     }
 }
 

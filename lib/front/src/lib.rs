@@ -21,7 +21,7 @@ pub use config::{
 };
 pub use convert::{attached_result, grants_of, own_addresses, remembered, result_of, route_grant};
 pub use errors::{code, to_cni};
-pub use host_local::HostLocal;
+pub use host_local::{HostLocal, pool_of};
 pub use names::{DOMAIN, answered_by, dns_plan, names_plan};
 pub use static_addresses::StaticAddresses;
 

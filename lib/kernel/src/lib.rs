@@ -25,6 +25,7 @@ pub mod start;
 mod sys;
 mod sys_mount;
 pub mod sysctl;
+pub mod traffic;
 pub mod wire;
 
 pub use change::{Change, LinkChange, Macvlan, Route, VethPair, Which};

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::link::{self, Link, Operstate, ifla, ip_of};
 use crate::netns::Namespace;
 use crate::socket::{Protocol, Socket};
+use crate::traffic::{self, Traffic};
 use crate::wire::{Batch, Received, attributes, find, flags, u32_of};
 
 const RTM_GETLINK: u16 = 18;
@@ -117,6 +118,13 @@ impl Rtnl {
         let mut ports = self.dump_links(Some(bridge))?;
         ports.retain(|port| port.master == Some(bridge));
         Ok(ports)
+    }
+
+    /// What passed through all links so far.
+    pub fn traffic(&mut self) -> Result<Vec<Traffic>> {
+        let mut batch = Batch::new();
+        drop(batch.message(traffic::RTM_GETSTATS, flags::DUMP, &traffic::question()));
+        self.socket.dump("count traffic", &mut batch, traffic::parse)
     }
 
     /// The addresses of a link, or of all.

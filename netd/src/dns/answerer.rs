@@ -13,7 +13,7 @@ use super::question::{NotAQuestion, Question, Transport, limit_of};
 use super::reply;
 use super::zone::{self, Asker, Known, Seen};
 use crate::metrics::{Answered, Metrics};
-use crate::names::{Directory, Entry, Index};
+use crate::names::{Asked, Directory, Entry, Index};
 
 /// Where questions come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Outcome {
 pub struct Task {
     question: Question,
     limit: usize,
-    servers: Vec<IpAddr>,
+    own: Own,
     client: IpAddr,
     since: Instant,
 }
@@ -115,8 +115,9 @@ impl Answerer {
             known => known,
         };
         if known == Known::NotHere {
-            return self.elsewhere(question, limit, own.servers, from.ip(), since);
+            return self.elsewhere(question, limit, own, from.ip(), since);
         }
+        own.count(false);
         let how = if known == Known::NoName { Answered::NoName } else { Answered::Local };
         let answer = reply::of_known(&question, known, limit);
         self.done(how, since, answer)
@@ -124,18 +125,20 @@ impl Answerer {
 
     /// Asks others; the answer is for the one who asked.
     pub async fn ask(&self, task: Task) -> Option<Vec<u8>> {
-        let Task { question, limit, servers, client, since } = task;
+        let Task { question, limit, own, client, since } = task;
         let Some(_place) = self.forwarder.enter(client) else {
+            own.count(true);
             self.metrics.answered(Answered::Refused, since.elapsed());
             return reply::of_code(&question.message, ResponseCode::Refused);
         };
-        let key = self.forwarder.key(&question, &servers)?;
+        let key = self.forwarder.key(&question, &own.servers)?;
         let Forwarded { answer, coalesced } = self.forwarder.ask(key).await;
         if coalesced {
             self.metrics.coalesced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         let how = if answer.is_some() { Answered::Forwarded } else { Answered::Failed };
         self.metrics.answered(how, since.elapsed());
+        own.count(answer.is_none());
         of_other(&question, answer, limit)
     }
 
@@ -159,16 +162,17 @@ impl Answerer {
         &self,
         question: Question,
         limit: usize,
-        servers: Vec<IpAddr>,
+        own: Own,
         client: IpAddr,
         since: Instant,
     ) -> Outcome {
-        let key = self.forwarder.key(&question, &servers);
+        let key = self.forwarder.key(&question, &own.servers);
         if let Some(kept) = key.and_then(|key| self.forwarder.kept(&key)) {
+            own.count(kept.is_none());
             let answer = of_other(&question, kept, limit);
             return self.done(Answered::Cached, since, answer);
         }
-        Outcome::Ask(Box::new(Task { question, limit, servers, client, since }))
+        Outcome::Ask(Box::new(Task { question, limit, own, client, since }))
     }
 
     fn coded(&self, message: &Message, code: ResponseCode, since: Instant) -> Outcome {
@@ -195,7 +199,7 @@ impl Answerer {
                     let host = vec![*asked];
                     return Some((
                         Asker { networks, host },
-                        Own { may_leave: true, servers: vec![] },
+                        Own { may_leave: true, servers: vec![], asked: None },
                     ));
                 }
                 None => return None,
@@ -214,7 +218,8 @@ impl Answerer {
             gateways => gateways.to_vec(),
         };
         let may_leave = all.iter().any(|other| !other.part.internal);
-        Some((Asker { networks, host }, Own { may_leave, servers: servers(entry, all) }))
+        let asked = Some(entry.asked.clone());
+        Some((Asker { networks, host }, Own { may_leave, servers: servers(entry, all), asked }))
     }
 }
 
@@ -222,6 +227,16 @@ impl Answerer {
 struct Own {
     may_leave: bool,
     servers: Vec<IpAddr>,
+    /// Who asks, to be counted; not the host.
+    asked: Option<Arc<Asked>>,
+}
+
+impl Own {
+    fn count(&self, failed: bool) {
+        if let Some(asked) = &self.asked {
+            asked.count(failed);
+        }
+    }
 }
 
 /// Of the network that is asked at, or else of the first other one that names some.

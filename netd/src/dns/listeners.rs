@@ -17,7 +17,7 @@ use super::socket::{self, Pair, Refused};
 use super::udp::Inlets;
 use super::{inside, tcp};
 use crate::error::Result;
-use crate::events::Events;
+use crate::events::{Events, Trouble};
 use crate::names::Entry;
 use crate::{links, networks};
 
@@ -34,8 +34,6 @@ pub struct Listeners {
     announced: bool,
     open: BTreeMap<IpAddr, Listening>,
     inside: HashMap<String, Inside>,
-    /// What could not be done, so that it is told once.
-    troubles: BTreeSet<String>,
 }
 
 /// A pair of sockets that are served.
@@ -63,7 +61,6 @@ impl Listeners {
             announced: false,
             open: BTreeMap::new(),
             inside: HashMap::new(),
-            troubles: BTreeSet::new(),
         })
     }
 
@@ -74,10 +71,9 @@ impl Listeners {
             troubles.insert(error.to_string());
         }
         self.settle_insides(&mut troubles);
-        for trouble in troubles.difference(&self.troubles) {
-            self.events.tell("names.trouble", "listener", trouble);
-        }
-        self.troubles = troubles;
+        let troubles =
+            troubles.into_iter().map(|text| Trouble::new("names.trouble", "listener", text));
+        self.events.settle("names", troubles.collect());
     }
 
     fn settle_gateways(&mut self, troubles: &mut BTreeSet<String>) -> Result<()> {

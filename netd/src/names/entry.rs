@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cleat_engine::names::NamesPart;
 use cleat_engine::record::{AttachmentRecord, Binding, Phase};
@@ -26,9 +27,41 @@ pub struct Entry {
     pub ports: Box<[Binding]>,
     /// The rest of what its record says of names.
     pub part: NamesPart,
+    /// How often it asked.
+    pub asked: Arc<Asked>,
     /// Where its namespace was, with the namespace's cookie; kept where netd listens inside.
     pub netns: Option<(PathBuf, Option<u64>)>,
 }
+
+/// How often an attachment asked, and how often in vain. No part of what it is.
+#[derive(Debug, Default)]
+pub struct Asked {
+    asked: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Asked {
+    /// Counts one.
+    pub fn count(&self, failed: bool) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All, and those in vain.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.asked.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+impl PartialEq for Asked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Asked {}
 
 impl Entry {
     /// What a record says; `None` where it has no names, or is not made yet.
@@ -49,6 +82,7 @@ impl Entry {
             addresses: record.addresses.iter().map(|grant| grant.address.addr()).collect(),
             ports: record.ports.map(|ports| ports.bindings.into()).unwrap_or_default(),
             part,
+            asked: Arc::default(),
             netns: record.netns.filter(|_| listens_inside).map(|netns| (netns.path, netns.cookie)),
         })
     }

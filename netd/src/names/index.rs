@@ -25,9 +25,12 @@ pub struct Index {
 
 impl Index {
     /// Puts an attachment's names in place of those that it had. Whether that changed anything.
-    pub fn put(&mut self, entry: Entry) -> bool {
-        if self.by_record.get(&entry.record).is_some_and(|old| **old == entry) {
-            return false;
+    pub fn put(&mut self, mut entry: Entry) -> bool {
+        if let Some(old) = self.by_record.get(&entry.record) {
+            if **old == entry {
+                return false;
+            }
+            entry.asked = old.asked.clone();
         }
         self.remove(&entry.record);
         let entry = Arc::new(entry);
@@ -169,6 +172,7 @@ mod tests {
             addresses: Box::new([address.parse().unwrap()]),
             ports: Box::default(),
             part: NamesPart { asks: vec!["10.1.0.1".parse().unwrap()], ..NamesPart::default() },
+            asked: Arc::default(),
             netns: None,
         }
     }

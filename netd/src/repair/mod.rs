@@ -6,10 +6,9 @@
 mod concern;
 mod pace;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cleat_engine::guard::{self, Guard};
@@ -21,11 +20,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::daemon::Shared;
 use crate::error::{Error, Result};
+use crate::events::Trouble;
 use concern::Concern;
 use pace::Pace;
 
 /// What is mended may uncover what was behind it.
 const ROUNDS: usize = 3;
+/// The kind of what is told and cannot be mended from here.
+const FOUND: &str = "repair.found";
 
 /// Starts the thread.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
@@ -45,17 +47,16 @@ struct Repairer {
     links: Option<LinkMonitor>,
     guard: Option<Guard>,
     pace: Pace,
-    /// Told already, and still so.
-    known: HashSet<String>,
 }
 
 impl Repairer {
     fn new(shared: Arc<Shared>) -> Self {
         let node = shared.node();
         // Listening comes first: what happens after it is heard, what happened before is surveyed.
-        let unheard = |what: &str, error: String| {
+        let mut troubles = BTreeSet::new();
+        let mut unheard = |what: &str, error: String| {
             let text = format!("{what} are looked at every minute only: {error}");
-            shared.events.tell("repair.found", what, text);
+            troubles.insert(Trouble::new(FOUND, what, text));
         };
         let tables = TableMonitor::open().map_err(|e| unheard("nftables", e.to_string())).ok();
         let links = LinkMonitor::open().map_err(|e| unheard("links", e.to_string())).ok();
@@ -70,11 +71,12 @@ impl Repairer {
                 other => other.to_string(),
             };
             let text = format!("no guard: a flush resets translated connections; {why}");
-            shared.events.tell("repair.found", guard::TABLE.to_string(), text);
+            troubles.insert(Trouble::new(FOUND, guard::TABLE.to_string(), text));
         });
         let guard = guard.ok();
+        shared.events.settle("repair's means", troubles);
         let pace = Pace::new(Instant::now());
-        Self { shared, node, tables, links, guard, pace, known: HashSet::new() }
+        Self { shared, node, tables, links, guard, pace }
     }
 
     fn run(mut self) {
@@ -159,47 +161,33 @@ impl Repairer {
     /// Mends what can be, and tells of everything once. Whether anything was mended.
     fn mend(&mut self, survey: &Survey) -> bool {
         let mut mended = false;
-        let mut known = HashSet::new();
+        let mut troubles = BTreeSet::new();
         for finding in &survey.findings {
-            if finding.is_mendable() && self.mend_one(finding, &mut known) {
-                mended = true;
-            } else if !finding.is_mendable() {
-                self.tell_once("repair.found", finding, &finding.to_string(), &mut known);
+            match self.mend_one(finding) {
+                Ok(()) => mended = true,
+                Err(trouble) => drop(troubles.insert(trouble)),
             }
         }
-        self.known = known;
+        self.shared.events.settle("repair", troubles);
         mended
     }
 
-    fn mend_one(&self, finding: &Finding, known: &mut HashSet<String>) -> bool {
-        let metrics = &self.shared.metrics;
-        match repair::mend(&self.node, finding) {
+    fn mend_one(&self, finding: &Finding) -> std::result::Result<(), Trouble> {
+        if !finding.is_mendable() {
+            return Err(Trouble::new(FOUND, finding.object(), finding.to_string()));
+        }
+        let mended = repair::mend(&self.node, finding);
+        self.shared.metrics.repaired(finding.kind(), mended.is_ok());
+        match mended {
             Ok(()) => {
-                metrics.repairs.fetch_add(1, Ordering::Relaxed);
                 self.shared.events.tell("repair.done", finding.object(), finding.to_string());
-                true
+                Ok(())
             }
             Err(error) => {
-                metrics.repair_failures.fetch_add(1, Ordering::Relaxed);
                 let text = format!("{finding}; it cannot be mended: {error}");
-                self.tell_once("repair.failed", finding, &text, known);
-                false
+                Err(Trouble::new("repair.failed", finding.object(), text))
             }
         }
-    }
-
-    fn tell_once(
-        &self,
-        kind: &'static str,
-        finding: &Finding,
-        text: &str,
-        known: &mut HashSet<String>,
-    ) {
-        let key = format!("{kind} {}: {text}", finding.object());
-        if !self.known.contains(&key) && !known.contains(&key) {
-            self.shared.events.tell(kind, finding.object(), text);
-        }
-        known.insert(key);
     }
 
     /// The guard keeps to the links that lead to containers.
