@@ -25,9 +25,10 @@ pub mod start;
 mod sys;
 mod sys_mount;
 pub mod sysctl;
+pub mod virtual_link;
 pub mod wire;
 
-pub use change::{Change, LinkChange, Macvlan, Route, VethPair, Which};
+pub use change::{Change, LinkChange, Route, VethPair, Which};
 pub use error::{Error, Result};
 pub use link::{Link, Mac, Operstate};
 pub use monitor::Monitor;
@@ -36,3 +37,4 @@ pub use rtnl::{Refused, Rtnl};
 pub use rustix::io::Errno;
 pub use shaping::{Shaping, TokenBucket};
 pub use socket::{Drained, Socket};
+pub use virtual_link::{VirtualKind, VirtualLink};
