@@ -14,6 +14,8 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("bridge", json!({"bridge": "br0", "ipam": pool}), "0.1.0"),
         ("macvlan", json!({"master": "eth0", "ipam": pool}), "0.1.0"),
         ("ptp", json!({"ipam": pool}), "0.1.0"),
+        ("ipvlan", json!({"master": "eth0", "ipam": pool}), "0.1.0"),
+        ("vlan", json!({"master": "eth0", "vlanId": 5, "ipam": pool}), "0.1.0"),
         ("loopback", json!({}), "0.1.0"),
         ("host-local", json!({"ipam": pool}), "0.1.0"),
         ("static", json!({"ipam": fixed}), "0.1.0"),
@@ -25,6 +27,8 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
     if !lab.is_reference() {
         all.push(("none", json!({}), "0.1.0"));
         all.push(("host", json!({}), "0.1.0"));
+        // Newer than Debian's reference.
+        all.push(("dummy", json!({"ipam": pool}), "0.1.0"));
     }
     all
 }
@@ -32,6 +36,11 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
 /// A chained plugin, which needs an earlier result.
 fn is_chained(plugin: &str) -> bool {
     ["portmap", "firewall", "tuning", "bandwidth"].contains(&plugin)
+}
+
+/// A clear answer of a plugin whose kind of link this kernel does not have.
+fn kernel_lacks(outcome: &Outcome) -> bool {
+    outcome.stdout.contains("this kernel has no") || outcome.stdout.contains("not supported")
 }
 
 /// The last version that the programs speak.
@@ -193,7 +202,7 @@ fn verbs_need_their_versions() {
                 let outcome = run(verb);
                 if *version < "1.1.0" {
                     assert_eq!(outcome.error_code(), 1, "{plugin} {verb} {version}");
-                } else {
+                } else if !kernel_lacks(&outcome) {
                     assert!(outcome.succeeded(), "{plugin} {verb}: {outcome:?}");
                     assert!(outcome.stdout.is_empty(), "{outcome:?}");
                 }
@@ -334,6 +343,10 @@ fn an_unknown_key_is_nothing_to_fail_for() {
         });
         config["somethingNew"] = json!({"deep": [1, {"er": null}]});
         config["dns"] = json!({"nameservers": ["192.0.2.2"]});
+        if lab.is_reference() && plugin == "bandwidth" {
+            // It refuses a burst without a rate, also the one that means none.
+            continue;
+        }
         if is_chained(plugin) {
             config["prevResult"] = earlier("1.0.0");
         }
@@ -342,6 +355,7 @@ fn an_unknown_key_is_nothing_to_fail_for() {
             container.ns.ip("link add eth0 type veth peer name other");
         }
         let outcome = call(&lab, plugin, "ADD", &container, &config).run();
-        assert!(outcome.succeeded(), "{plugin}: {outcome:?}");
+        let known = outcome.succeeded() || kernel_lacks(&outcome);
+        assert!(known, "{plugin}: {outcome:?}");
     }
 }

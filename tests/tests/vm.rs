@@ -7,7 +7,7 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 2] = ["guest_bandwidth", "guest_bridge"];
+const GUESTS: [&str; 3] = ["guest_bandwidth", "guest_bridge", "guest_links"];
 
 /// All of a suite's tests ran, in the kernel that they are for.
 #[track_caller]
@@ -52,6 +52,11 @@ fn bridge_vlans() {
 }
 
 #[test]
+fn ipvlan_vlan_and_dummy() {
+    run_all("guest_links");
+}
+
+#[test]
 fn containers_on_an_older_kernel() {
     for (suite, tests) in [
         (
@@ -59,6 +64,7 @@ fn containers_on_an_older_kernel() {
             ["containers_reach", "default_gateway", "masquerading", "detach", "check"].as_slice(),
         ),
         ("portmap", &["from_", "detach", "datagram"]),
+        ("macvlan", &["containers_reach", "modes", "detach"]),
     ] {
         Report::of(suite, tests).passed();
     }

@@ -1,6 +1,8 @@
 //! What the kernel can do, by doing it in a namespace that is thrown away.
 
-use cleat_engine::kernel::{Change, Mac, Macvlan, Namespace, Result as Kernel, Rtnl, VethPair};
+use cleat_engine::kernel::{
+    Change, Errno, Error as KernelError, Mac, Namespace, Result as Kernel, Rtnl, VethPair,
+};
 use cleat_engine::nft::{Backend, Family, Netlink, Table, Transaction};
 
 use super::Finding;
@@ -8,7 +10,15 @@ use crate::context::Context;
 use crate::error::Result;
 
 const MAC: Mac = Mac([0x02, 0, 0, 0, 0, 1]);
-const BRIDGE_MODE: u32 = 4;
+/// Kinds of links, the kernel's options, and what does not work without.
+const KINDS: [(&str, &str, &str); 6] = [
+    ("macvlan", "CONFIG_MACVLAN", "macvlan networks"),
+    ("ipvlan", "CONFIG_IPVLAN", "ipvlan networks"),
+    ("vlan", "CONFIG_VLAN_8021Q", "vlan networks"),
+    ("dummy", "CONFIG_DUMMY", "dummy networks"),
+    ("vrf", "CONFIG_NET_VRF", "the vrf plugin"),
+    ("ifb", "CONFIG_IFB", "the bandwidth plugin"),
+];
 
 pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Result<()> {
     findings.push(release());
@@ -63,20 +73,9 @@ fn try_all(namespace: &Namespace) -> Vec<Finding> {
         feature("bridges", "CONFIG_BRIDGE", make(&mut rtnl, bridge)),
         feature("veth pairs", "CONFIG_VETH", make(&mut rtnl, veth)),
     ];
-    let master = rtnl.link("doctor-a").ok().flatten().map_or(0, |link| link.index);
-    let macvlan = Change::Macvlan(Macvlan {
-        name: "doctor-m",
-        mac: None,
-        mtu: None,
-        master,
-        mode: BRIDGE_MODE,
-        broadcast_queue: None,
-        netns: None,
-    });
-    findings.push(optional(
-        ("macvlan", "CONFIG_MACVLAN", "macvlan networks"),
-        make(&mut rtnl, macvlan),
-    ));
+    for (kind, option, lost) in KINDS {
+        findings.push(optional((kind, option, lost), knows(&mut rtnl, kind)));
+    }
     let vlans = Change::Bridge { name: "doctor-vl", mac: MAC, mtu: None, vlan_filtering: true };
     findings.push(optional(
         ("VLAN filtering", "CONFIG_BRIDGE_VLAN_FILTERING", "the vlan keys of bridge networks"),
@@ -84,6 +83,13 @@ fn try_all(namespace: &Namespace) -> Vec<Finding> {
     ));
     findings.extend(tables());
     findings
+}
+
+fn knows(rtnl: &mut Rtnl, kind: &str) -> Kernel<()> {
+    match rtnl.has_kind(kind) {
+        Ok(false) => Err(KernelError::kernel("make", kind, Errno::OPNOTSUPP)),
+        other => other.map(drop),
+    }
 }
 
 fn make(rtnl: &mut Rtnl, change: Change<'_>) -> Kernel<()> {

@@ -23,7 +23,7 @@ use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
 use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
 use crate::undo::Undo;
 use crate::veth::Near;
-use crate::{Node, detach, macvlan, ptp, service, veth};
+use crate::{Node, detach, ptp, service, veth, virtual_link};
 
 /// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
 pub(crate) const CARRIER: Duration = Duration::from_secs(10);
@@ -82,16 +82,11 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
 
     let mut rtnl = Rtnl::open()?;
     let all = Making { node, plan, netns: &netns, grants: &grants };
-    let attached = match &plan.network.driver {
-        Driver::Bridge(driver) => all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?,
-        Driver::Ptp => ptp::attach(&all, &mut rtnl, &mut record, &mut undo)?,
-        Driver::Macvlan(driver) => macvlan::attach(
-            node,
-            (plan, driver),
-            (&netns, &grants),
-            &mut rtnl,
-            (&mut record, &mut undo),
-        )?,
+    let driver = &plan.network.driver;
+    let attached = match (driver, virtual_link::kind_of(driver)) {
+        (Driver::Bridge(driver), _) => all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?,
+        (_, Some(kind)) => virtual_link::attach(&all, kind, &mut rtnl, (&mut record, &mut undo))?,
+        (_, None) => ptp::attach(&all, &mut rtnl, &mut record, &mut undo)?,
     };
 
     if let Some(link) = &mut record.link {
@@ -270,16 +265,19 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
 
 fn link_part(plan: &AttachmentPlan) -> LinkPart {
     let network = &plan.network;
-    let (host, master, on_bridge) = match &network.driver {
-        Driver::Bridge(driver) => (Some(plan.id.host_link_name(0)), driver.bridge.clone(), true),
-        Driver::Ptp => (Some(plan.id.host_link_name(0)), plan.id.host_link_name(0), false),
-        Driver::Macvlan(driver) => (None, driver.master.clone().unwrap_or_default(), false),
+    let kind = virtual_link::kind_of(&network.driver).map(|kind| kind.name().to_owned());
+    let host = kind.is_none().then(|| plan.id.host_link_name(0));
+    let (master, on_bridge) = match &network.driver {
+        Driver::Bridge(driver) => (Some(driver.bridge.clone()), true),
+        // The host end itself is the link that leads to it.
+        _ => (host.clone(), false),
     };
     LinkPart {
         phase: Phase::Adding,
+        kind,
         host,
         host_index: None,
-        master,
+        master: master.unwrap_or_default(),
         mac: plan.mac,
         masquerade: network.masquerade,
         neighbours: network.permanent_neighbours && on_bridge,

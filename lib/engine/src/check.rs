@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::{AttachmentPlan, Driver, Grants};
 use crate::record::{AttachmentRecord, Phase};
 use crate::ruleset::{self, Ruleset};
-use crate::{Node, ptp};
+use crate::{Node, ptp, virtual_link};
 use cleat_nft::Backend;
 
 /// What the runtime remembers of an attachment.
@@ -50,6 +50,7 @@ pub fn check(node: &Node, plan: &AttachmentPlan, remembered: &Remembered) -> Res
     let link = inside
         .link(&plan.id.slot)?
         .ok_or_else(|| differs(format!("the container has no interface {}", plan.id.slot)))?;
+    virtual_link::check(&link, &plan.network.driver).map_err(&differs)?;
     check_inside(&mut inside, &link, remembered, record.as_ref()).map_err(&differs)?;
     match record {
         Some(record) => check_record(node, &record, &plan.netns),

@@ -12,7 +12,7 @@ use crate::identity::AttachmentId;
 use crate::plan::Lessor;
 use crate::record::{AttachmentRecord, LinkPart};
 use crate::ruleset::{self, Ruleset, legacy};
-use crate::{Node, bandwidth, macvlan, ports};
+use crate::{Node, bandwidth, ports, virtual_link};
 
 /// What a front knows of an attachment that is to go.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ pub(crate) fn take_back(
             }
             None => {
                 let path = netns.or(record.netns.as_ref().map(|n| n.path.as_path()));
-                note(errors, macvlan::remove(node, record, path));
+                note(errors, virtual_link::remove(node, record, path));
             }
         }
     }

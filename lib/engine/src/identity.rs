@@ -29,6 +29,11 @@ impl AttachmentId {
         format!("veth{}", hex(&self.digest(attempt), 11))
     }
 
+    /// What its interface may be called while it is made: `cl` and 12 hex digits.
+    pub(crate) fn working_name(&self) -> String {
+        format!("cl{}", hex(&self.digest(0), 12))
+    }
+
     /// The name of the device that leads its arrivals: `bwp` and 12 hex digits.
     pub fn ifb_name(&self) -> String {
         format!("bwp{}", hex(&self.digest(0), 12))

@@ -34,6 +34,7 @@ pub mod tuning;
 mod undo;
 mod uninstall;
 mod veth;
+mod virtual_link;
 
 pub use attach::{Attached, Interface, attach};
 pub use bridge::MAX_PORTS;

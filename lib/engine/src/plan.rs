@@ -78,6 +78,12 @@ pub enum Driver {
     Ptp,
     /// A macvlan on a host interface.
     Macvlan(MacvlanPlan),
+    /// An ipvlan on a host interface.
+    Ipvlan(IpvlanPlan),
+    /// The tagged frames of a host interface.
+    Vlan(VlanPlan),
+    /// A link that leads nowhere.
+    Dummy,
 }
 
 /// A bridge network's own settings.
@@ -122,6 +128,40 @@ pub struct MacvlanPlan {
     pub broadcast_queue: Option<u32>,
     /// The host gets a macvlan of its own, so that host and containers reach each other.
     pub host_access: bool,
+}
+
+/// An ipvlan network's own settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpvlanPlan {
+    /// The host interface; `None`: that of the default route.
+    pub master: Option<String>,
+    /// The ipvlan mode.
+    pub mode: IpvlanMode,
+    /// The master is to be looked for in the container's namespace.
+    pub master_in_container: bool,
+}
+
+/// Ipvlan modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanMode {
+    /// Switches frames.
+    L2,
+    /// Routes packets; no broadcast, no neighbours.
+    L3,
+    /// Routes packets, which pass the host's firewall.
+    L3s,
+}
+
+/// A VLAN network's own settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanPlan {
+    /// The host interface.
+    pub master: String,
+    /// The tag, 0..4094.
+    pub id: u16,
+    /// The master is to be looked for in the container's namespace.
+    pub master_in_container: bool,
 }
 
 /// Macvlan modes.

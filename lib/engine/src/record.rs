@@ -166,6 +166,9 @@ pub struct NetnsNote {
 pub struct LinkPart {
     /// How far it is.
     pub phase: Phase,
+    /// The kind of the container's link, where there is no host end; `None`: macvlan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// The host's end; `None` where there is none (macvlan).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

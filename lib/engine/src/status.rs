@@ -5,16 +5,13 @@ use cleat_nft::{Backend, Netlink};
 
 use crate::bridge::MAX_PORTS;
 use crate::error::{Error, Result};
-use crate::macvlan;
 use crate::plan::{Driver, NetworkPlan};
+use crate::virtual_link;
 
 /// The first reason why an attach would fail.
 pub fn status(network: &NetworkPlan) -> Result<()> {
     let mut rtnl = Rtnl::open()?;
     match &network.driver {
-        Driver::Ptp => {}
-        Driver::Macvlan(driver) if driver.master_in_container => {}
-        Driver::Macvlan(driver) => drop(macvlan::master(&mut rtnl, driver)?),
         Driver::Bridge(driver) => {
             if let Some(link) = rtnl.link(&driver.bridge)? {
                 if link.kind != "bridge" {
@@ -25,6 +22,11 @@ pub fn status(network: &NetworkPlan) -> Result<()> {
                 if used >= MAX_PORTS {
                     return Err(Error::BridgeFull { bridge: link.name, used });
                 }
+            }
+        }
+        driver => {
+            if let Some(kind) = virtual_link::kind_of(driver) {
+                virtual_link::status(&mut rtnl, kind, driver)?;
             }
         }
     }

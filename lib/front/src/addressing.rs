@@ -64,6 +64,18 @@ impl<'r> Addressing<'r> {
         })
     }
 
+    /// Takes the addresses of an earlier result where the request has no section of its own.
+    #[must_use]
+    pub fn or_inherited(mut self) -> Self {
+        let earlier = self.request.config.prev_result.as_ref();
+        if let (Source::None, Some(result)) = (&self.source, earlier.filter(|r| !r.ips.is_empty()))
+        {
+            self.source = Source::Fixed(grants_of(result));
+            self.dns = result.dns.clone();
+        }
+        self
+    }
+
     /// Gives addresses without a gateway the first one of their subnet.
     #[must_use]
     pub fn deriving_gateways(mut self, yes: bool) -> Self {

@@ -4,7 +4,7 @@
 use cleat_cni::{CniResult, Error, Plugin, Request};
 use cleat_engine::kernel::Mac;
 use cleat_engine::plan::{AttachmentPlan, Driver, Lessor, NetworkPlan};
-use cleat_engine::{AttachmentId, Detach};
+use cleat_engine::{AttachmentId, Detach, Node};
 
 use crate::names;
 use crate::{Addressing, attached_result, attachment, is_valid, node, own_addresses, previous};
@@ -17,6 +17,9 @@ pub trait Interface {
 
     /// The network that the configuration describes.
     fn network(request: &Request) -> Result<NetworkPlan, Error>;
+
+    /// Without an `ipam` section the addresses of an earlier result are given to it.
+    const INHERITS: bool = false;
 
     /// The link address that is asked for.
     fn mac(_request: &Request) -> Result<Option<Mac>, Error> {
@@ -48,7 +51,11 @@ impl<I: Interface> Plugin for InterfacePlugin<I> {
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, Error> {
-        add(request, &Self::plan(request)?)
+        let plan = Self::plan(request)?;
+        let node = node();
+        let addressing = Addressing::read(&node, request)?;
+        let addressing = if I::INHERITS { addressing.or_inherited() } else { addressing };
+        attach(&node, request, &plan, addressing)
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
@@ -71,14 +78,24 @@ impl<I: Interface> Plugin for InterfacePlugin<I> {
 /// ADD.
 pub fn add(request: &Request, plan: &AttachmentPlan) -> Result<CniResult, Error> {
     let node = node();
+    let addressing = Addressing::read(&node, request)?;
+    attach(&node, request, plan, addressing)
+}
+
+fn attach(
+    node: &Node,
+    request: &Request,
+    plan: &AttachmentPlan,
+    addressing: Addressing<'_>,
+) -> Result<CniResult, Error> {
     // The host itself is the gateway, so it has to have an address.
     let gateway = match &plan.network.driver {
         Driver::Bridge(bridge) => bridge.gateway,
         Driver::Ptp => true,
-        Driver::Macvlan(_) => false,
+        _ => false,
     };
-    let mut addressing = Addressing::read(&node, request)?.deriving_gateways(gateway);
-    let attached = cleat_engine::attach(&node, plan, &mut addressing).map_err(to_cni)?;
+    let mut addressing = addressing.deriving_gateways(gateway);
+    let attached = cleat_engine::attach(node, plan, &mut addressing).map_err(to_cni)?;
     let dns = names::answered_by(request, plan, &attached.grants, addressing.dns())?;
     Ok(attached_result(request, &attached, dns))
 }

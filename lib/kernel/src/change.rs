@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::link::{Mac, iff, ifla};
 use crate::netns::Namespace;
 use crate::shaping::Shaping;
+use crate::virtual_link::{self, VirtualLink};
 use crate::wire::{Batch, Message, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -56,8 +57,8 @@ pub enum Change<'a> {
         /// Filter VLANs, with no VLAN given to ports by default.
         vlan_filtering: bool,
     },
-    /// A macvlan.
-    Macvlan(Macvlan<'a>),
+    /// A link on another one, or on none, down.
+    Virtual(VirtualLink<'a>),
     /// Settings of a link.
     Link(LinkChange<'a>),
     /// Removal of a link.
@@ -132,25 +133,6 @@ pub struct VethPair<'a> {
     pub peer_mac: Option<Mac>,
     /// The far end's namespace.
     pub netns: &'a Namespace,
-}
-
-/// See [`Change::Macvlan`].
-#[derive(Debug)]
-pub struct Macvlan<'a> {
-    /// Its name, in its namespace.
-    pub name: &'a str,
-    /// Its address; `None`: the kernel's choice.
-    pub mac: Option<Mac>,
-    /// Its MTU in bytes.
-    pub mtu: Option<u32>,
-    /// The index of the link that it is on.
-    pub master: u32,
-    /// `MACVLAN_MODE_*`.
-    pub mode: u32,
-    /// Length of the broadcast queue.
-    pub broadcast_queue: Option<u32>,
-    /// Its namespace; `None`: this one.
-    pub netns: Option<&'a Namespace>,
 }
 
 /// Settings of a link; `None` leaves one as it is.
@@ -233,7 +215,7 @@ impl Change<'_> {
         match self {
             Self::Veth(v) => ("create veth", format!("{} to {}", v.name, v.peer)),
             Self::Bridge { name, .. } => ("create bridge", (*name).to_owned()),
-            Self::Macvlan(m) => ("create macvlan", m.name.to_owned()),
+            Self::Virtual(v) => ("create", format!("{} {}", v.kind.name(), v.name)),
             Self::Link(c) if c.index == 0 => ("set link", c.name.to_owned()),
             Self::Link(c) => ("set link", format!("{} (index {})", c.name, c.index)),
             Self::DeleteLink(which) => ("delete link", which.to_string()),
@@ -274,7 +256,7 @@ impl Change<'_> {
                     }
                 });
             }
-            Self::Macvlan(macvlan) => encode_macvlan(batch, macvlan),
+            Self::Virtual(link) => virtual_link::encode(batch, link),
             Self::Link(change) => return encode_link(batch, change),
             Self::DeleteLink(which) => match which {
                 Which::Name(name) => {
@@ -394,28 +376,6 @@ fn encode_veth(batch: &mut Batch, pair: &VethPair<'_>) {
                 }
                 peer.u32(ifla::NET_NS_FD, fd_of(pair.netns));
             });
-        });
-    });
-}
-
-fn encode_macvlan(batch: &mut Batch, macvlan: &Macvlan<'_>) {
-    let mut m = batch.message(RTM_NEWLINK, flags::CREATE | flags::EXCL, &ifinfo(0, None));
-    m.str(ifla::IFNAME, macvlan.name).u32(ifla::LINK, macvlan.master);
-    if let Some(mac) = macvlan.mac {
-        m.bytes(ifla::ADDRESS, &mac.0);
-    }
-    if let Some(mtu) = macvlan.mtu {
-        m.u32(ifla::MTU, mtu);
-    }
-    if let Some(netns) = macvlan.netns {
-        m.u32(ifla::NET_NS_FD, fd_of(netns));
-    }
-    m.nest(ifla::LINKINFO, |info| {
-        info.str(ifla::INFO_KIND, "macvlan").nest(ifla::INFO_DATA, |data| {
-            data.u32(ifla::MACVLAN_MODE, macvlan.mode);
-            if let Some(length) = macvlan.broadcast_queue {
-                data.u32(ifla::MACVLAN_BC_QUEUE_LEN, length);
-            }
         });
     });
 }

@@ -26,9 +26,10 @@ mod sys;
 mod sys_mount;
 pub mod sysctl;
 pub mod traffic;
+pub mod virtual_link;
 pub mod wire;
 
-pub use change::{Change, LinkChange, Macvlan, Route, VethPair, Which};
+pub use change::{Change, LinkChange, Route, VethPair, Which};
 pub use error::{Error, Result};
 pub use link::{Link, Mac, Operstate};
 pub use monitor::Monitor;
@@ -37,3 +38,4 @@ pub use rtnl::{Refused, Rtnl};
 pub use rustix::io::Errno;
 pub use shaping::{Shaping, TokenBucket};
 pub use socket::{Drained, Socket};
+pub use virtual_link::{VirtualKind, VirtualLink};

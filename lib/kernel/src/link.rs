@@ -130,6 +130,12 @@ pub struct Link {
     pub alias: Option<String>,
     /// Its mode, of a macvlan: `MACVLAN_MODE_*`.
     pub macvlan_mode: Option<u32>,
+    /// Its mode, of an ipvlan: `IPVLAN_MODE_*`.
+    pub ipvlan_mode: Option<u16>,
+    /// Its tag, of a VLAN.
+    pub vlan_id: Option<u16>,
+    /// The table of its routes, of a routing domain.
+    pub vrf_table: Option<u32>,
     /// It filters VLANs, of a bridge.
     pub vlan_filtering: bool,
     /// Port isolation and hairpin mode, of a bridge's port.
@@ -181,6 +187,9 @@ pub(crate) mod ifla {
     pub(crate) const BRPORT_ISOLATED: u16 = 33;
     pub(crate) const MACVLAN_MODE: u16 = 1;
     pub(crate) const MACVLAN_BC_QUEUE_LEN: u16 = 7;
+    pub(crate) const IPVLAN_MODE: u16 = 1;
+    pub(crate) const VLAN_ID: u16 = 1;
+    pub(crate) const VRF_TABLE: u16 = 1;
     pub(crate) const BR_VLAN_FILTERING: u16 = 7;
     pub(crate) const BR_VLAN_DEFAULT_PVID: u16 = 39;
     pub(crate) const INET6_ADDR_GEN_MODE: u16 = 8;
@@ -206,6 +215,9 @@ pub(crate) fn parse(message: Received<'_>) -> Option<Link> {
         kind: String::new(),
         alias: None,
         macvlan_mode: None,
+        ipvlan_mode: None,
+        vlan_id: None,
+        vrf_table: None,
         vlan_filtering: false,
         bridge_port: None,
     };
@@ -237,6 +249,9 @@ fn read_info(info: &[u8], link: &mut Link) {
     let data = |kind| find(info, ifla::INFO_DATA).and_then(|data| find(data, kind));
     match link.kind.as_str() {
         "macvlan" => link.macvlan_mode = data(ifla::MACVLAN_MODE).and_then(u32_of),
+        "ipvlan" => link.ipvlan_mode = data(ifla::IPVLAN_MODE).and_then(wire::u16_of),
+        "vlan" => link.vlan_id = data(ifla::VLAN_ID).and_then(wire::u16_of),
+        "vrf" => link.vrf_table = data(ifla::VRF_TABLE).and_then(u32_of),
         "bridge" => link.vlan_filtering = data(ifla::BR_VLAN_FILTERING) == Some(&[1]),
         _ => {}
     }

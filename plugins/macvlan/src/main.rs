@@ -1,4 +1,4 @@
 //! The `macvlan` CNI plugin: see the library.
 #![cfg_attr(not(test), no_main)]
 
-cleat_engine::kernel::main!(|| cleat_cni::run(&cleat_macvlan::Macvlan));
+cleat_engine::kernel::main!(|| cleat_cni::run(&cleat_macvlan::PLUGIN));

@@ -126,7 +126,7 @@ pub(super) fn plan_of(node: &Node, name: &str) -> Option<NetworkPlan> {
 pub(super) fn bridge_plan(plan: NetworkPlan) -> Option<(NetworkPlan, BridgePlan)> {
     match plan.driver.clone() {
         Driver::Bridge(bridge) => Some((plan, bridge)),
-        Driver::Macvlan(_) | Driver::Ptp => None,
+        _ => None,
     }
 }
 
