@@ -86,6 +86,7 @@ impl LinkRules {
     /// Everything that `wanted` asks for is here.
     fn covers(&self, wanted: &Self) -> bool {
         self.settled
+            && (self.created || !wanted.created)
             && self.inbound == wanted.inbound
             && (wanted.ingress.is_none() || self.ingress == wanted.ingress)
             && (wanted.dns.is_none() || self.dns == wanted.dns)
