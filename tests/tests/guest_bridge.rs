@@ -1,7 +1,7 @@
 //! VLANs on bridges, in a kernel that filters them.
-//@ vm-modules: 8021q
+//@ vm-modules: bridge 8021q
 
-use cleat_tests::{Container, Lab};
+use cleat_tests::{Container, Lab, Transport};
 use serde_json::{Value, json};
 
 /// Networks on one bridge, told apart by their name and addresses.
@@ -117,4 +117,71 @@ fn a_bridge_that_does_not_filter_is_made_to() {
     let filtering =
         lab.host.link("clv").unwrap()["linkinfo"]["info_data"]["vlan_filtering"].clone();
     assert_eq!(filtering, 1);
+}
+
+/// A network in a VLAN, with a gateway in it.
+fn routed(number: u8, vlan: u16) -> Value {
+    let bridge = json!({
+        "type": "bridge", "bridge": "clv", "vlan": vlan, "isDefaultGateway": true, "ipMasq": true,
+        "ipam": {"type": "host-local", "ranges": [
+            [{"subnet": format!("10.88.{number}.0/24")}], [{"subnet": format!("fd00:88:{number}::/64")}],
+        ]},
+    });
+    json!({"cniVersion": "1.0.0", "name": format!("net{number}"), "plugins": [
+        bridge, {"type": "portmap", "capabilities": {"portMappings": true}},
+        {"type": "firewall", "ingressPolicy": "same-bridge"}]})
+}
+
+#[test]
+fn a_vlan_has_a_gateway_of_its_own() {
+    let lab = Lab::new();
+    let before = lab.snapshot();
+    let publish =
+        json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]});
+    let (red, blue) = (lab.chain(routed(1, 100)).capabilities(publish), lab.chain(routed(2, 200)));
+    let (one, two, other) = (lab.container(), lab.container(), lab.container());
+    let first = red.attach(&one);
+    let second = blue.attach(&other);
+    let names: Vec<&str> = first.result["interfaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|interface| interface["name"].as_str().unwrap())
+        .collect();
+    assert_eq!((names[0], names[2], names[3]), ("clv", "eth0", "clv.100"), "{names:?}");
+    assert_eq!(vlans(&lab, names[1]), ["100:PVID,Egress Untagged"]);
+    assert_eq!(lab.host.addresses("clv"), Vec::<String>::new(), "the bridge itself is in neither");
+    for (container, gateways) in
+        [(&one, ["10.88.1.1", "fd00:88:1::1"]), (&other, ["10.88.2.1", "fd00:88:2::1"])]
+    {
+        assert!(reaches(container, &gateways.map(str::to_owned)), "{gateways:?}");
+        assert!(reaches(container, &Lab::LAN.map(str::to_owned)), "{gateways:?}");
+    }
+    assert!(!one.ns.ping(&second.v4()), "same-bridge lets no other network in");
+    let _server = one.ns.serve(80);
+    for host in ["192.0.2.1:8080", "[2001:db8::1]:8080"] {
+        lab.lan.ask(Transport::Tcp, host).unwrap_or_else(|e| panic!("{host}: {e}"));
+    }
+    red.check(&one, &first).unwrap();
+    let neighbours = lab.host.ip("neigh show dev clv.100 nud permanent");
+    assert!(neighbours.contains(&first.v4()), "{neighbours}");
+
+    // The reference's way with names: another's link in its place is told of.
+    red.detach(&one, &first);
+    assert_eq!(lab.host.ip("neigh show dev clv.100 nud permanent").trim(), "");
+    lab.host.ip("link del clv.100");
+    lab.host.ip("link add clv.100 type bridge");
+    let refused = red.add(&one).unwrap_err();
+    assert!(refused.error_text().contains("clv.100 exists and is a bridge"), "{refused:?}");
+    lab.host.ip("link del clv.100");
+    let again = red.attach(&two);
+    assert!(reaches(&two, &["10.88.1.1".to_owned()]));
+    red.detach(&two, &again);
+    blue.detach(&other, &second);
+
+    let mut cleat = lab.host.command(lab.programs().path("cleat"));
+    let output = cleat.args(["uninstall", "--force"]).envs(lab.environment()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let left = lab.additions(&before);
+    assert!(!left.contains("clv") && !left.contains("clgw") && !left.contains("cleat"), "{left}");
 }

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cleat_engine::inventory;
 use cleat_engine::kernel::Rtnl;
 use cleat_engine::ruleset::Ruleset;
+use cleat_engine::{inventory, vlan_gateway};
 
 use super::args::{PruneArgs, RmArgs};
 use super::known::{Known, Network};
@@ -104,6 +104,7 @@ pub(crate) fn remove(context: &Context, network: &Network) -> Result<()> {
 
 /// The bridge goes if it was made for this network and nothing is in it.
 fn remove_bridge(context: &Context, network: &Network, bridge: &str) -> Result<()> {
+    vlan_gateway::remove(&context.node, bridge, Some(&network.name))?;
     let rules = inventory::links(&context.node)?.into_iter().find(|rules| rules.link == bridge);
     let others = |name: &String| *name != network.name;
     if rules.as_ref().is_some_and(|rules| rules.networks.iter().any(others)) {

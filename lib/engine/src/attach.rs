@@ -7,11 +7,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use cleat_kernel::{Mac, Namespace, Operstate, Rtnl};
+use cleat_kernel::{Link, Mac, Namespace, Operstate, Rtnl};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::bridge;
+use crate::bridge::{self, Ready};
 use crate::container::{self, Configured, Wanted};
 use crate::error::{Error, Result};
 use crate::identity::hashed_name;
@@ -117,16 +117,20 @@ impl<'a> Making<'_, 'a> {
         let (node, plan, grants) = (self.node, self.plan, self.grants);
         let bridge = bridge::ensure(node, rtnl, (&plan.network, driver), grants, undo)?;
         let mac = container_mac(plan, grants);
+        let routed_by = bridge.gateway.as_ref().map_or(&bridge.link, |(link, _)| link);
+        if let Some(link) = &mut record.link {
+            link.routed_by = driver.gateway_link();
+        }
 
         let near = Near {
             mtu: plan.network.mtu.or(Some(bridge.link.mtu)),
             bridge: Some(&bridge.link),
             hairpin: driver.hairpin,
             isolated: driver.port_isolation,
-            neighbours: plan.network.permanent_neighbours.then_some(grants),
+            neighbours: plan.network.permanent_neighbours.then_some((grants, routed_by.index)),
         };
         let host = veth::create(rtnl, plan, (self.netns, mac), &near)?;
-        let taken = (host.clone(), bridge.link.index, grants.clone());
+        let taken = (host.clone(), routed_by.index, grants.clone());
         let neighbours = plan.network.permanent_neighbours;
         undo.push("link", move || {
             let (host, bridge, grants) = taken;
@@ -151,16 +155,7 @@ impl<'a> Making<'_, 'a> {
         let configured = container::configure(node, self.netns, &wanted)?;
         note_netns(record, &configured);
 
-        let rules = LinkRules {
-            created: bridge.created,
-            networks: vec![plan.network.name.clone()],
-            inbound: plan.network.inbound,
-            gateways: bridge.gateways.clone(),
-            dns: self.dns(),
-            mac: bridge.link.mac,
-            ..LinkRules::open(&bridge.link.name)
-        };
-        self.add_rules(&rules, bridge.forwarding_changed, record, undo)?;
+        self.add_rules_of_bridge(&bridge, record, undo)?;
 
         let near = rtnl.link(&host)?.ok_or_else(|| gone(&host))?;
         if let Some(link) = &mut record.link {
@@ -176,7 +171,7 @@ impl<'a> Making<'_, 'a> {
         }
         let outside =
             |name: &str, mac, mtu| Interface { name: name.to_owned(), mac, mtu, inside: false };
-        Ok(vec![
+        let mut interfaces = vec![
             outside(&driver.bridge, bridge.link.mac, bridge.link.mtu),
             outside(&host, near.mac, near.mtu),
             Interface {
@@ -185,7 +180,41 @@ impl<'a> Making<'_, 'a> {
                 mtu: configured.mtu,
                 inside: true,
             },
-        ])
+        ];
+        interfaces.extend(bridge.gateway.map(|(link, _)| outside(&link.name, link.mac, link.mtu)));
+        Ok(interfaces)
+    }
+
+    fn add_rules_of_bridge(
+        &self,
+        bridge: &Ready,
+        record: &AttachmentRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<()> {
+        let node = self.node;
+        let of = |link: &Link, created| LinkRules {
+            created,
+            networks: vec![self.plan.network.name.clone()],
+            inbound: self.plan.network.inbound,
+            mac: link.mac,
+            ..LinkRules::open(&link.name)
+        };
+        let (link, created) = match &bridge.gateway {
+            Some((gateway, created)) => {
+                let name = bridge.link.name.clone();
+                if bridge.created {
+                    undo.push("rules of the bridge", move || {
+                        Ruleset::open(node).forget_link(&name).map_err(|e| e.to_string())
+                    });
+                }
+                Ruleset::open(node).set_link(&of(&bridge.link, bridge.created))?;
+                (gateway, *created)
+            }
+            None => (&bridge.link, bridge.created),
+        };
+        let rules =
+            LinkRules { gateways: bridge.gateways.clone(), dns: self.dns(), ..of(link, created) };
+        self.add_rules(&rules, bridge.forwarding_changed, record, undo)
     }
 
     fn dns(&self) -> Option<LinkDns> {
@@ -278,6 +307,7 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
         host,
         host_index: None,
         master: master.unwrap_or_default(),
+        routed_by: None,
         mac: plan.mac,
         masquerade: network.masquerade,
         neighbours: network.permanent_neighbours && on_bridge,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::identity::digest_of;
 use crate::plan::{BridgePlan, Grants, NetworkPlan};
 use crate::undo::Undo;
-use crate::{Node, forwarding};
+use crate::{Node, forwarding, vlan_gateway};
 
 /// The kernel's `BR_MAX_PORTS` less one: port 0 is not given out (net/bridge/br_private.h).
 pub const MAX_PORTS: usize = 1023;
@@ -22,6 +22,8 @@ pub const MAX_PORTS: usize = 1023;
 /// A network's bridge, ready for a port.
 pub(crate) struct Ready {
     pub(crate) link: Link,
+    /// The link with the gateway's addresses, where that is another, and whether this call made it.
+    pub(crate) gateway: Option<(Link, bool)>,
     /// The gateway's addresses on it.
     pub(crate) gateways: Vec<IpAddr>,
     /// Made by this call.
@@ -44,8 +46,13 @@ pub(crate) fn ensure<'a>(
         let families = (grants.has(false), grants.has(true));
         forwarding_changed = forwarding::enable(node, rtnl, &plan.bridge, families)?.is_some();
     }
-    let gateways = gateway_addresses(plan, grants).iter().map(IpNet::addr).collect();
-    Ok(Ready { link, gateways, created, forwarding_changed })
+    let wanted = addresses_of_gateways(plan, grants);
+    let gateway = match plan.gateway_link() {
+        Some(name) => Some(vlan_gateway::ensure(node, rtnl, (plan, &name, &link), &wanted, undo)?),
+        None => None,
+    };
+    let gateways = wanted.iter().map(IpNet::addr).collect();
+    Ok(Ready { link, gateway, gateways, created, forwarding_changed })
 }
 
 /// Makes the bridge what the plan says. The bridge, and whether this call made it.
@@ -84,8 +91,15 @@ enum Found {
     Lacking,
 }
 
-/// The gateways' addresses that the bridge has for an attachment.
+/// The gateways' addresses that the bridge itself has for an attachment.
 pub(crate) fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
+    match plan.gateway_link() {
+        Some(_) => Vec::new(),
+        None => addresses_of_gateways(plan, grants),
+    }
+}
+
+fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     if !plan.gateway {
         return Vec::new();
     }
@@ -127,7 +141,7 @@ fn complete<'a>(
 ) -> Result<(Link, bool)> {
     // Before anything is made: a conflict must leave nothing behind.
     let existing = rtnl.link(&plan.bridge)?;
-    let missing = conflicts(rtnl, plan, existing.as_ref(), wanted)?;
+    let missing = conflicts(rtnl, (&plan.bridge, plan), existing.as_ref(), wanted)?;
     let created = existing.is_none();
     if created {
         undo.push("bridge", || remove_if_empty(&plan.bridge));
@@ -148,26 +162,7 @@ fn complete<'a>(
         vlan_filtering: (filters(plan) && !link.vlan_filtering).then_some(true),
         ..LinkChange::default()
     })];
-    for stale in missing.replaced {
-        changes.push(Change::DeleteAddress { link: link.index, address: stale });
-    }
-    for address in missing.added {
-        changes.push(Change::AddAddress {
-            link: link.index,
-            address,
-            nodad: !plan.dad,
-            no_prefix_route: false,
-        });
-        if !created {
-            let index = link.index;
-            undo.push("gateway address", move || {
-                let mut rtnl = Rtnl::open().map_err(|e| e.to_string())?;
-                rtnl.remove(Change::DeleteAddress { link: index, address })
-                    .map(drop)
-                    .map_err(|e| e.to_string())
-            });
-        }
-    }
+    address_changes((plan, &link, created), missing, &mut changes, undo);
     rtnl.apply(&changes).map_err(|refused| match refused.error {
         error if refused.index == 0 => filtering_refused(plan, error),
         error => Error::Kernel(error),
@@ -179,15 +174,42 @@ fn complete<'a>(
     Ok((link, created))
 }
 
+/// What a link lacks of the gateways' addresses.
 #[derive(Default)]
-struct Missing {
+pub(crate) struct Missing {
     added: Vec<IpNet>,
     replaced: Vec<IpNet>,
 }
 
-fn conflicts(
+/// Appends what gives a link the addresses that it lacks; `created`: it goes with what it has.
+pub(crate) fn address_changes(
+    (plan, link, created): (&BridgePlan, &Link, bool),
+    missing: Missing,
+    changes: &mut Vec<Change<'_>>,
+    undo: &mut Undo<'_>,
+) {
+    let index = link.index;
+    for stale in missing.replaced {
+        changes.push(Change::DeleteAddress { link: index, address: stale });
+    }
+    for address in missing.added {
+        let nodad = !plan.dad;
+        changes.push(Change::AddAddress { link: index, address, nodad, no_prefix_route: false });
+        if !created {
+            undo.push("gateway address", move || {
+                let mut rtnl = Rtnl::open().map_err(|e| e.to_string())?;
+                rtnl.remove(Change::DeleteAddress { link: index, address })
+                    .map(drop)
+                    .map_err(|e| e.to_string())
+            });
+        }
+    }
+}
+
+/// What the link of this name lacks, if nothing stands in the way.
+pub(crate) fn conflicts(
     rtnl: &mut Rtnl,
-    plan: &BridgePlan,
+    (name, plan): (&str, &BridgePlan),
     bridge: Option<&Link>,
     wanted: &[IpNet],
 ) -> Result<Missing> {
@@ -213,7 +235,7 @@ fn conflicts(
             }
             if !plan.force_address {
                 return Err(Error::GatewayDiffers {
-                    bridge: plan.bridge.clone(),
+                    bridge: name.to_owned(),
                     wanted: want.to_string(),
                     found: address.net.to_string(),
                 });
@@ -234,8 +256,13 @@ fn create(node: &Node, rtnl: &mut Rtnl, network: &NetworkPlan, plan: &BridgePlan
     let mac = own_mac(node, &plan.bridge);
     let bridge = Change::Bridge { name: &plan.bridge, mac, mtu, vlan_filtering: filtering };
     rtnl.apply(&[bridge]).map_err(|refused| filtering_refused(plan, refused.error))?;
-    for (setting, value) in [("accept_ra", "0"), ("accept_dad", if plan.dad { "1" } else { "0" })] {
-        let path = format!("ipv6/conf/{}/{setting}", plan.bridge);
+    settings(node, &plan.bridge, plan.dad)
+}
+
+/// What must be set of a link of gateways before it has addresses.
+pub(crate) fn settings(node: &Node, link: &str, dad: bool) -> Result<()> {
+    for (setting, value) in [("accept_ra", "0"), ("accept_dad", if dad { "1" } else { "0" })] {
+        let path = format!("ipv6/conf/{link}/{setting}");
         match sysctl::set(&path, value) {
             Ok(_) => {}
             // No IPv6, or not allowed to set it.

@@ -2,12 +2,13 @@
 //! plugins change later is no difference: another link address that tuning set, routes that
 //! moved to another table.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use cleat_kernel::{Link, Mac, Namespace, Rtnl};
 
 use crate::error::{Error, Result};
-use crate::plan::{AttachmentPlan, Driver, Grants};
+use crate::plan::{AttachmentPlan, BridgePlan, Driver, Grants};
 use crate::record::{AttachmentRecord, Phase};
 use crate::ruleset::{self, Ruleset};
 use crate::{Node, ptp, virtual_link};
@@ -38,9 +39,11 @@ pub fn check(node: &Node, plan: &AttachmentPlan, remembered: &Remembered) -> Res
         check_host_end(&mut rtnl, &bridge, record.as_ref()).map_err(&differs)?;
         if let Some(gateway) = remembered.grants.addresses.iter().find_map(|g| g.gateway)
             && driver.gateway
-            && !rtnl.addresses(Some(bridge.index))?.iter().any(|a| a.net.addr() == gateway)
+            && !has_gateway(&mut rtnl, driver, &bridge, gateway)?
         {
-            return Err(differs(format!("bridge {} lacks gateway {gateway}", driver.bridge)));
+            let link = driver.gateway_link();
+            let link = link.unwrap_or_else(|| format!("bridge {}", driver.bridge));
+            return Err(differs(format!("{link} lacks gateway {gateway}")));
         }
     }
     if plan.network.driver == Driver::Ptp {
@@ -56,6 +59,20 @@ pub fn check(node: &Node, plan: &AttachmentPlan, remembered: &Remembered) -> Res
         Some(record) => check_record(node, &record, &plan.netns),
         None => Ok(()),
     }
+}
+
+fn has_gateway(
+    rtnl: &mut Rtnl,
+    driver: &BridgePlan,
+    bridge: &Link,
+    gateway: IpAddr,
+) -> Result<bool> {
+    let index = match driver.gateway_link() {
+        Some(name) => rtnl.link(&name)?.map(|link| link.index),
+        None => Some(bridge.index),
+    };
+    let Some(index) = index else { return Ok(false) };
+    Ok(rtnl.addresses(Some(index))?.iter().any(|a| a.net.addr() == gateway))
 }
 
 fn check_host_end(

@@ -92,7 +92,8 @@ pub(crate) fn take_back(
         match &link.host {
             Some(host) => {
                 let addresses = record.addresses.iter().map(|g| g.address.addr());
-                let bridge = link.neighbours.then_some(link.master.as_str());
+                let routed_by = link.routed_by.as_ref().unwrap_or(&link.master);
+                let bridge = link.neighbours.then_some(routed_by.as_str());
                 let done = (sequel == Sequel::None).then_some(ruleset);
                 note(errors, remove_link_of(host, bridge, addresses, done));
             }

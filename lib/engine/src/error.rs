@@ -51,6 +51,17 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A link of another kind has the name of a VLAN's gateway.
+    #[error(
+        "{name} exists and is a {found}, not a veth, as the gateway of a VLAN is; rename it, or \
+         choose another bridge or vlan"
+    )]
+    NotAGateway {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        found: String,
+    },
     /// The bridge has another address in the gateway's subnet.
     #[error(
         "\"{bridge}\" already has an IP address different from {wanted}: {found}; remove it or set forceAddress"

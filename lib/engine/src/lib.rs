@@ -35,6 +35,7 @@ mod undo;
 mod uninstall;
 mod veth;
 mod virtual_link;
+pub mod vlan_gateway;
 
 pub use attach::{Attached, Interface, attach};
 pub use bridge::MAX_PORTS;

@@ -115,6 +115,14 @@ pub struct BridgePlan {
     pub keep_default_vlan: bool,
 }
 
+impl BridgePlan {
+    /// The link that has the gateway's addresses, where the bridge itself has not: it is in VLAN 1.
+    pub fn gateway_link(&self) -> Option<String> {
+        let vlan = self.vlan.filter(|vlan| self.gateway && *vlan != 1);
+        vlan.map(|vlan| format!("{}.{vlan}", self.bridge))
+    }
+}
+
 /// A macvlan network's own settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MacvlanPlan {

@@ -77,7 +77,10 @@ pub fn remove(node: &Node, id: &AttachmentId) -> Result<bool> {
         return Ok(false);
     };
     record.store_rest(node);
-    let own = Rtnl::open()?.link(&part.link)?.is_none_or(|link| link.kind != "bridge");
+    // A VLAN's gateway is others' too.
+    let routed_by = record.link.as_ref().and_then(|link| link.routed_by.as_ref());
+    let own = routed_by != Some(&part.link)
+        && Rtnl::open()?.link(&part.link)?.is_none_or(|link| link.kind != "bridge");
     if own && node.is_this_boot(&record.boot) {
         Ruleset::open(node).forget_link(&part.link)?;
     }

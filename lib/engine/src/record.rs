@@ -177,6 +177,9 @@ pub struct LinkPart {
     pub host_index: Option<u32>,
     /// The bridge or master; the host end itself, where the host routes to it.
     pub master: String,
+    /// The link by which the host routes to it, where that is not the master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed_by: Option<String>,
     /// The container end's link address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,

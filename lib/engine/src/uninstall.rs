@@ -5,7 +5,7 @@ use cleat_kernel::Rtnl;
 
 use crate::error::Result;
 use crate::ruleset::{Ruleset, conditions};
-use crate::{Node, bridge, forwarding, inventory, service};
+use crate::{Node, bridge, forwarding, inventory, service, vlan_gateway};
 
 /// Removes the ruleset, the bridges that we made and that have no ports left, and the notes of
 /// them. The bridges that were kept since something else is in them.
@@ -16,6 +16,7 @@ pub fn uninstall(node: &Node) -> Result<Vec<String>> {
         if !rules.created {
             continue;
         }
+        vlan_gateway::remove(node, &rules.link, None)?;
         if let Err(error) = bridge::remove_if_empty(&rules.link) {
             node.warn(&format!("bridge {}: {error}", rules.link));
         }

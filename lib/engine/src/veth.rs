@@ -21,8 +21,8 @@ pub(crate) struct Near<'m> {
     pub(crate) bridge: Option<&'m Link>,
     pub(crate) hairpin: bool,
     pub(crate) isolated: bool,
-    /// Whose addresses get permanent neighbour entries on the bridge.
-    pub(crate) neighbours: Option<&'m Grants>,
+    /// Whose addresses get permanent neighbour entries, and on which link.
+    pub(crate) neighbours: Option<(&'m Grants, u32)>,
 }
 
 /// Makes the pair, the near end up. The near end's name.
@@ -86,9 +86,9 @@ pub(crate) fn create(
 impl Near<'_> {
     /// Link and address of each neighbour entry.
     fn entries(&self) -> impl Iterator<Item = (u32, IpAddr)> {
-        let addresses = self.neighbours.into_iter().flat_map(|grants| &grants.addresses);
-        let link = self.bridge.map(|bridge| bridge.index);
-        addresses.filter_map(move |grant| Some((link?, grant.address.addr())))
+        self.neighbours.into_iter().flat_map(|(grants, link)| {
+            grants.addresses.iter().map(move |grant| (link, grant.address.addr()))
+        })
     }
 }
 

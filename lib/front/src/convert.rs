@@ -35,7 +35,7 @@ pub fn result_of(grants: &Grants, dns: Dns) -> CniResult {
     CniResult { interfaces: Vec::new(), ips, routes, dns }
 }
 
-/// A made attachment as a result. The container's interface is the last one.
+/// A made attachment as a result. The addresses are the container's interface's.
 pub fn attached_result(request: &Request, attached: &Attached, dns: Dns) -> CniResult {
     let sandbox = request.netns.as_ref().map(|path| path.to_string_lossy().into_owned());
     let interfaces: Vec<Interface> = attached
@@ -49,7 +49,7 @@ pub fn attached_result(request: &Request, attached: &Attached, dns: Dns) -> CniR
             ..Interface::default()
         })
         .collect();
-    let container = interfaces.len().checked_sub(1);
+    let container = attached.interfaces.iter().position(|interface| interface.inside);
     let mut result = result_of(&attached.grants, dns);
     result.ips.iter_mut().for_each(|ip| ip.interface = container);
     CniResult { interfaces, ..result }

@@ -47,6 +47,7 @@ fn code_of(error: &Engine) -> u32 {
         Engine::Netns { .. } => Cni::INVALID_NETNS,
         Engine::InterfaceTaken { .. } => code::TAKEN,
         Engine::NotABridge { .. }
+        | Engine::NotAGateway { .. }
         | Engine::GatewayDiffers { .. }
         | Engine::Overlap { .. }
         | Engine::Shaped { .. } => code::CONFLICT,

@@ -78,12 +78,25 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
     }
     let gateway = wire.is_gateway || wire.is_default_gateway;
     let (vlan, vlan_trunk) = vlans(&wire)?;
-    if vlan.is_some() && gateway {
-        return Err(Error::unsupported_field(
-            "vlan",
-            "a gateway address on a VLAN of the bridge is not supported; \
-             leave out isGateway, or give the VLAN a bridge of its own",
-        ));
+    let driver = BridgePlan {
+        bridge,
+        gateway,
+        default_gateway: wire.is_default_gateway,
+        force_address: wire.force_address,
+        hairpin: wire.hairpin_mode,
+        promiscuous: wire.promisc_mode,
+        dad: wire.enabledad,
+        no_interface: wire.disable_container_interface,
+        port_isolation: wire.port_isolation,
+        vlan,
+        keep_default_vlan: wire.preserve_default_vlan,
+        vlan_trunk,
+    };
+    if let Some(link) = driver.gateway_link() {
+        name::check_interface(&link).map_err(|e| {
+            let text = format!("bridge: {link:?}, the link of the VLAN's gateway: {}", e.msg);
+            Error::invalid_config(text)
+        })?;
     }
     Ok(NetworkPlan {
         name: request.config.name.clone(),
@@ -93,20 +106,7 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
         anti_spoof: anti_spoof(&wire)?,
         permanent_neighbours: wire.permanent_neighbours.unwrap_or(true),
         dns: dns_plan(request)?,
-        driver: Driver::Bridge(BridgePlan {
-            bridge,
-            gateway,
-            default_gateway: wire.is_default_gateway,
-            force_address: wire.force_address,
-            hairpin: wire.hairpin_mode,
-            promiscuous: wire.promisc_mode,
-            dad: wire.enabledad,
-            no_interface: wire.disable_container_interface,
-            port_isolation: wire.port_isolation,
-            vlan,
-            keep_default_vlan: wire.preserve_default_vlan,
-            vlan_trunk,
-        }),
+        driver: Driver::Bridge(driver),
     })
 }
 
@@ -208,6 +208,7 @@ mod tests {
             (json!({"mtu": 70000}), "mtu"),
             (json!({"mtu": -1}), "mtu"),
             (json!({"vlan": 4095}), "vlan"),
+            (json!({"bridge": "elevenlong0", "vlan": 1000, "isGateway": true}), "elevenlong0.1000"),
             (json!({"vlanTrunk": [{"id": 5}, {"minID": 9, "maxID": 7}]}), "vlanTrunk[1]"),
             (json!({"ipMasqBackend": "ebtables"}), "ipMasqBackend"),
             (json!({"inboundPolicy": "shut"}), "inboundPolicy"),

@@ -101,13 +101,17 @@ fn policy(request: &Request, result: &CniResult) -> Result<Option<Policy>, Error
     let (ingress, admin_chain) = read(request)?;
     let outside = |i: &&cleat_cni::Interface| i.sandbox.as_deref().is_none_or(str::is_empty);
     let mut hosts = result.interfaces.iter().filter(outside).map(|i| i.name.clone());
-    let Some(link) = hosts.next() else {
+    let Some(first) = hosts.next() else {
         return Ok(None);
     };
+    let host_end = hosts.next();
+    // In a VLAN of a bridge the host routes by the gateway's own link.
+    let of_bridge = format!("{first}.");
+    let gateway = hosts.find(|name| name.starts_with(&of_bridge));
     Ok(Some(Policy {
         id: attachment(request),
-        link,
-        host_end: hosts.next(),
+        link: gateway.unwrap_or(first),
+        host_end,
         addresses: own_addresses(request),
         ingress,
         admin_chain,

@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) snat: bool,
     pub(crate) masquerade_all: bool,
     pub(crate) conditions: Vec<Conditions>,
+    /// The chain that another program marks in what is to be masqueraded.
+    pub(crate) mark_chain: Option<String>,
     pub(crate) mappings: Vec<Mapping>,
 }
 
@@ -87,15 +89,8 @@ pub(crate) fn read(request: &Request) -> Result<Config, Error> {
     if let Some(bit) = wire.mark_masq_bit.filter(|bit| !(0..=31).contains(bit)) {
         return bad(format!("markMasqBit: {bit} is not in 0..31"));
     }
-    if wire.external_set_mark_chain.is_some() {
-        if wire.mark_masq_bit.is_some() {
-            return bad("externalSetMarkChain and markMasqBit cannot both be set".to_owned());
-        }
-        return Err(Error::unsupported_field(
-            "externalSetMarkChain",
-            "ports are published by nftables, which cannot use a chain of \
-             iptables; leave it out",
-        ));
+    if wire.external_set_mark_chain.is_some() && wire.mark_masq_bit.is_some() {
+        return bad("externalSetMarkChain and markMasqBit cannot both be set".to_owned());
     }
     let mut conditions = Vec::new();
     for (field, ipv6, words) in
@@ -114,6 +109,7 @@ pub(crate) fn read(request: &Request) -> Result<Config, Error> {
         snat: wire.snat,
         masquerade_all: wire.masq_all,
         conditions,
+        mark_chain: wire.external_set_mark_chain,
         mappings: mappings.collect::<Result<_, _>>()?,
     })
 }
@@ -200,10 +196,12 @@ pub(crate) fn container_addresses(result: &CniResult) -> Vec<IpAddr> {
     [of(true), of(false)].into_iter().flatten().collect()
 }
 
-/// The host end: the last interface of the host, behind the bridge where there is one.
+/// The host end: behind the bridge where there is one; a gateway's link may follow.
 pub(crate) fn host_end(result: &CniResult) -> Option<String> {
     let outside = |i: &&cleat_cni::Interface| i.sandbox.as_deref().is_none_or(str::is_empty);
-    result.interfaces.iter().rfind(outside).map(|interface| interface.name.clone())
+    let mut hosts = result.interfaces.iter().filter(outside);
+    let first = hosts.next();
+    hosts.next().or(first).map(|interface| interface.name.clone())
 }
 
 #[cfg(test)]

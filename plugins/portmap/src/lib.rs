@@ -21,9 +21,17 @@ impl Plugin for Portmap {
         let result = previous(request)?.clone();
         let config = config::read(request)?;
         let publish = publish(request, &config, &result)?;
-        if !publish.bindings.is_empty() {
-            ports::publish(&node(), &publish).map_err(to_cni)?;
+        if publish.bindings.is_empty() {
+            return Ok(result);
         }
+        let node = node();
+        if let Some(chain) = &config.mark_chain {
+            node.warn(&format!(
+                "externalSetMarkChain: {chain} is not jumped to; what it would mark is masqueraded \
+                 by cleat's own table"
+            ));
+        }
+        ports::publish(&node, &publish).map_err(to_cni)?;
         Ok(result)
     }
 
