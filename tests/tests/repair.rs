@@ -318,6 +318,26 @@ fn what_is_somebody_elses_is_not_touched() {
     chain(&lab).detach(&container, &attached);
 }
 
+#[test]
+fn a_port_that_nobody_holds_can_be_published() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let (holder, container) = (lab.container(), lab.container());
+    publishing(&lab, 8080).attach(&holder);
+    lab.host.nft(
+        "add element inet cleat any4 { tcp . 9090 comment \"net/gone/eth0\" : 10.88.0.99 . 80 }",
+    );
+    publishing(&lab, 9090).attach(&container);
+    let _server = container.ns.serve(80);
+    lab.lan.ask(Transport::Tcp, "192.0.2.1:9090").unwrap();
+    // One that somebody holds cannot.
+    let other = lab.container();
+    let text = publishing(&lab, 8080).add(&other).unwrap_err().error_text();
+    assert!(text.contains(&holder.id), "{text}");
+}
+
 /// Whatever is found while others attach and detach is theirs in the making, and no damage.
 #[test]
 fn beside_attach_and_detach_nothing_is_found_nor_lost() {
