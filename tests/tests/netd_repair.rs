@@ -248,7 +248,7 @@ fn flushes_amid_attach_and_detach_lose_nothing() {
     if lab.is_reference() {
         return;
     }
-    let netd = Netd::start(&lab);
+    let netd = lab.netd();
     let before = chain(&lab).used();
     let containers: Vec<_> = (0..8).map(|_| lab.container()).collect();
     let is_done = AtomicBool::new(false);

@@ -202,6 +202,39 @@ fn what_others_take_away_comes_back() {
 }
 
 #[test]
+fn what_others_take_from_a_routed_container_comes_back() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let chain = lab.chain(json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+        {"type": "ptp", "ipMasq": true, "ipam": ranges(&["10.88.0.0/24", "fd00:88::/64"])}]}));
+    let container = lab.container();
+    let attached = chain.attach(&container);
+    let veth = attached.result["interfaces"][0]["name"].as_str().unwrap().to_owned();
+    let whole = lab.snapshot();
+    assert_eq!(found(&lab, "gc"), BTreeSet::new());
+    for (damage, expected) in [
+        ("ip link set VETH down", "is down"),
+        ("ip addr flush dev VETH scope global", "lacks the gateway's address"),
+        ("ip route del 10.88.0.2", "has no route to 10.88.0.2"),
+        ("ip -6 route del fd00:88::2", "has no route to fd00:88::2"),
+        ("sysctl -qw net.ipv4.ip_forward=0", "forwarding was switched off"),
+        ("nft flush ruleset", "somebody flushed it"),
+    ] {
+        lab.host.sh(&damage.replace("VETH", &veth));
+        let told = found(&lab, "gc");
+        assert!(told.iter().any(|f| f.contains(expected)), "{damage}: {told:#?}");
+        let difference = lab.changes(&whole);
+        assert!(difference.is_empty(), "{damage}: not as before:\n{difference}");
+        for to in Lab::LAN {
+            assert!(container.ns.ping(to), "{damage}: {to}");
+        }
+    }
+    chain.detach(&container, &attached);
+}
+
+#[test]
 fn a_container_that_is_gone_is_released() {
     let lab = Lab::new();
     if lab.is_reference() {
