@@ -27,6 +27,12 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
         findings.push(Finding::FirewallUnavailable { why: error.to_string() });
         return Ok(findings);
     }
+    let links = &picture.stored.links;
+    if links.iter().any(|rules| ruleset::is_being_settled(live.node, rules)) {
+        // What it is about to lay is no lack.
+        live.busy += 1;
+        return Ok(findings);
+    }
     if lack_of_tables(&picture.stored, &picture.layouts).is_some() {
         // Once more, when whoever lays them is done.
         let _lock = ruleset::lock(live.node)?;

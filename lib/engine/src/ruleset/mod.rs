@@ -17,6 +17,7 @@ use cleat_records::Lock;
 
 use foreign::Passage;
 use links::Enlisted;
+pub(crate) use links::is_being_settled;
 pub use links::{LinkDns, LinkRules};
 pub use skeleton::{BRIDGE, INET};
 
