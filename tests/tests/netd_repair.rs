@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cleat_tests::{Chain, Lab, Namespace, Netd, Snapshot, Transport, ranges};
+use cleat_tests::{Attached, Chain, Lab, Namespace, Netd, Snapshot, Transport, ranges};
 use serde_json::json;
 
 /// How long anything may be away.
@@ -237,4 +238,54 @@ fn beside_attach_and_detach_it_finds_nothing() {
     assert!(!netd.said().contains("repair.done"), "{}", netd.said());
     drop(netd);
     assert_as_before(&lab, &before, AWAY * 3, "in the end");
+}
+
+/// Every flush crosses with attaches and detaches that have begun; in the end nobody lacks
+/// anything, and nothing is left of those that are gone.
+#[test]
+fn flushes_amid_attach_and_detach_lose_nothing() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let netd = lab.netd();
+    let before = chain(&lab).used();
+    let containers: Vec<_> = (0..8).map(|_| lab.container()).collect();
+    let is_done = AtomicBool::new(false);
+    let attached = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Whatever becomes of the others, it ends.
+            let start = Instant::now();
+            while !is_done.load(Ordering::Relaxed) && start.elapsed() < AWAY * 30 {
+                lab.host.sh("nft flush ruleset");
+                std::thread::sleep(Duration::from_millis(150));
+            }
+        });
+        let attached = cleat_tests::at_once(&containers, |index, container| {
+            let port = 9000 + index;
+            let chain = chain(&lab).capabilities(json!({"portMappings": [
+                {"hostPort": port, "containerPort": 80, "protocol": "tcp"}]}));
+            for _ in 0..5 {
+                let attached = chain.attach(container);
+                chain.detach(container, &attached);
+            }
+            (chain.clone(), chain.attach(container))
+        });
+        is_done.store(true, Ordering::Relaxed);
+        attached
+    });
+    let is_whole = |(chain, attached): &(Chain<'_>, Attached), container| {
+        chain.check(container, attached).is_ok()
+    };
+    let all = || attached.iter().zip(&containers).all(|(a, container)| is_whole(a, container));
+    within(AWAY * 5, "every attachment is whole", &netd, all);
+    for (index, container) in containers.iter().enumerate() {
+        let _server = container.ns.serve(80);
+        lab.lan.ask(Transport::Tcp, &format!("192.0.2.1:{}", 9000 + index)).unwrap();
+        assert!(container.ns.ping(Lab::LAN[0]));
+    }
+    for ((chain, attached), container) in attached.iter().zip(&containers) {
+        chain.detach(container, attached);
+    }
+    assert_as_before(&lab, &before, AWAY * 5, &netd.said());
 }

@@ -202,6 +202,39 @@ fn what_others_take_away_comes_back() {
 }
 
 #[test]
+fn what_others_take_from_a_routed_container_comes_back() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let chain = lab.chain(json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+        {"type": "ptp", "ipMasq": true, "ipam": ranges(&["10.88.0.0/24", "fd00:88::/64"])}]}));
+    let container = lab.container();
+    let attached = chain.attach(&container);
+    let veth = attached.result["interfaces"][0]["name"].as_str().unwrap().to_owned();
+    let whole = lab.snapshot();
+    assert_eq!(found(&lab, "gc"), BTreeSet::new());
+    for (damage, expected) in [
+        ("ip link set VETH down", "is down"),
+        ("ip addr flush dev VETH scope global", "lacks the gateway's address"),
+        ("ip route del 10.88.0.2", "has no route to 10.88.0.2"),
+        ("ip -6 route del fd00:88::2", "has no route to fd00:88::2"),
+        ("sysctl -qw net.ipv4.ip_forward=0", "forwarding was switched off"),
+        ("nft flush ruleset", "somebody flushed it"),
+    ] {
+        lab.host.sh(&damage.replace("VETH", &veth));
+        let told = found(&lab, "gc");
+        assert!(told.iter().any(|f| f.contains(expected)), "{damage}: {told:#?}");
+        let difference = lab.changes(&whole);
+        assert!(difference.is_empty(), "{damage}: not as before:\n{difference}");
+        for to in Lab::LAN {
+            assert!(container.ns.ping(to), "{damage}: {to}");
+        }
+    }
+    chain.detach(&container, &attached);
+}
+
+#[test]
 fn a_container_that_is_gone_is_released() {
     let lab = Lab::new();
     if lab.is_reference() {
@@ -316,6 +349,26 @@ fn what_is_somebody_elses_is_not_touched() {
     let difference = lab.changes(&before);
     assert!(difference.is_empty(), "{difference}");
     chain(&lab).detach(&container, &attached);
+}
+
+#[test]
+fn a_port_that_nobody_holds_can_be_published() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let (holder, container) = (lab.container(), lab.container());
+    publishing(&lab, 8080).attach(&holder);
+    lab.host.nft(
+        "add element inet cleat any4 { tcp . 9090 comment \"net/gone/eth0\" : 10.88.0.99 . 80 }",
+    );
+    publishing(&lab, 9090).attach(&container);
+    let _server = container.ns.serve(80);
+    lab.lan.ask(Transport::Tcp, "192.0.2.1:9090").unwrap();
+    // One that somebody holds cannot.
+    let other = lab.container();
+    let text = publishing(&lab, 8080).add(&other).unwrap_err().error_text();
+    assert!(text.contains(&holder.id), "{text}");
 }
 
 /// Whatever is found while others attach and detach is theirs in the making, and no damage.

@@ -12,7 +12,9 @@ use crate::identity::AttachmentId;
 use crate::inventory::{self, Standing};
 use crate::record::{AttachmentRecord, Binding, Phase, PortsPart, Protocol};
 use crate::ruleset::conditions::{self, Conditions};
-use crate::ruleset::{self, Elements, LinkRules, Ruleset, SetName, binding_element, legacy};
+use crate::ruleset::{
+    self, Elements, LinkRules, Ruleset, SetName, Stored, binding_element, legacy,
+};
 use crate::undo::Undo;
 
 /// Ports to publish.
@@ -80,7 +82,10 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     let wanted = (!link.settled).then_some(&link);
     if let Err(error) = ruleset.add(&record, wanted, &elements) {
         // What another program detached may still have ports here.
-        if !is_taken(&error) || !take_from_the_gone(node, &mut rtnl, asked)? {
+        if !is_taken(&error)
+            || !(take_from_the_gone(node, &mut rtnl, asked)?
+                || take_from_nobody(node, &mut ruleset, asked)?)
+        {
             return Err(taken(&mut ruleset, asked, error));
         }
         ruleset.add(&record, wanted, &elements).map_err(|e| taken(&mut ruleset, asked, e))?;
@@ -320,6 +325,33 @@ fn take_from_the_gone(node: &Node, rtnl: &mut Rtnl, asked: &Publish) -> Result<b
         taken = true;
     }
     Ok(taken)
+}
+
+/// Removes elements in the way that no record stands behind: a detach that crossed with a rebuild
+/// may leave one. Whoever publishes has said so on record before. Whether there was any.
+fn take_from_nobody(node: &Node, ruleset: &mut Ruleset<'_>, asked: &Publish) -> Result<bool> {
+    let stored = Stored::read(node)?;
+    let mut leaked = Elements::default();
+    if !stored.is_whole {
+        return Ok(false);
+    }
+    for binding in &asked.bindings {
+        let (set, element) = binding_element(binding);
+        let Some(found) = ruleset.element(&set, &element.key)? else { continue };
+        let same = |held: &Binding| {
+            let (of, held) = binding_element(held);
+            of == set && held.key == element.key
+        };
+        let held = stored.records.iter().map(|(_, record)| record);
+        let held = held.filter(|record| record.id != asked.id);
+        let mut held = held.flat_map(|record| &record.ports).flat_map(|ports| &ports.bindings);
+        // What stands for a link has no comment.
+        if found.data != element.data && found.comment.is_some() && !held.any(same) {
+            leaked.push(ruleset::INET, set, element);
+        }
+    }
+    ruleset.remove(&leaked)?;
+    Ok(!leaked.is_empty())
 }
 
 /// EBUSY: the key is there with other data.

@@ -98,7 +98,11 @@ fn require_gateways(grants: &Grants) -> Result<()> {
 
 /// The gateways on the host end, and the way to the container: routes, and its link address, so
 /// that nobody is asked for it.
-fn to_container(link: u32, grants: &Grants, mac: cleat_kernel::Mac) -> Vec<Change<'static>> {
+pub(crate) fn to_container(
+    link: u32,
+    grants: &Grants,
+    mac: cleat_kernel::Mac,
+) -> Vec<Change<'static>> {
     let mut changes = Vec::new();
     let mut gateways: Vec<IpNet> = Vec::new();
     for gateway in grants.addresses.iter().filter_map(|grant| grant.gateway).map(IpNet::from) {

@@ -24,7 +24,7 @@ pub fn uninstall(node: &Node) -> Result<Vec<String>> {
             kept.push(rules.link);
         }
     }
-    Ruleset::open(node).uninstall()?;
+    // The notes first: a daemon that sees the tables go must find nothing that needs them.
     for (name, _) in node.links().list()? {
         node.links().remove(&name)?;
     }
@@ -36,5 +36,6 @@ pub fn uninstall(node: &Node) -> Result<Vec<String>> {
     if !service::is_attended(node) {
         service::withdraw(node)?;
     }
+    Ruleset::open(node).uninstall()?;
     Ok(kept)
 }

@@ -108,7 +108,8 @@ pub(super) fn mend(node: &Node, id: &AttachmentId) -> Result<()> {
             .link(&plan.bridge)?
             .ok_or_else(|| Error::NoLink { role: "bridge", name: plan.bridge.clone() })?;
         let mut changes: Vec<Change<'_>> = Vec::new();
-        if is_astray(&end, Some(&bridge)) {
+        let astray = is_astray(&end, Some(&bridge));
+        if astray {
             let own = || LinkChange { name: host, index: end.index, ..LinkChange::default() };
             let (hairpin, isolated) = port_settings(record, &plan);
             changes.push(Change::Link(LinkChange {
@@ -125,7 +126,8 @@ pub(super) fn mend(node: &Node, id: &AttachmentId) -> Result<()> {
             mac,
         }));
         rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
-        veth::set_vlans(&mut rtnl, host, &plan)
+        // A port that stayed one kept its VLANs.
+        if astray { veth::set_vlans(&mut rtnl, host, &plan) } else { Ok(()) }
     })
     .map(drop)
 }

@@ -54,6 +54,15 @@ pub enum Finding {
         /// The bridge that it belongs in.
         bridge: String,
     },
+    /// A host end that the host routes to is down, or the host has no way to the container.
+    HostEndChanged {
+        /// Whose it is.
+        attachment: AttachmentId,
+        /// Its name.
+        link: String,
+        /// What is different.
+        what: String,
+    },
     /// A bridge lacks permanent neighbour entries.
     NeighboursMissing {
         /// Whose they are.
@@ -153,6 +162,7 @@ impl Finding {
             | Self::BridgeAddressMissing { bridge, .. }
             | Self::BridgeChanged { bridge, .. } => bridge.clone(),
             Self::HostEndAstray { attachment, .. }
+            | Self::HostEndChanged { attachment, .. }
             | Self::NeighboursMissing { attachment, .. }
             | Self::ElementsMissing { attachment, .. }
             | Self::ContainerGone { attachment }
@@ -179,6 +189,7 @@ impl Finding {
             | Self::BridgeAddressMissing { .. }
             | Self::BridgeChanged { .. } => "bridge",
             Self::HostEndAstray { .. }
+            | Self::HostEndChanged { .. }
             | Self::NeighboursMissing { .. }
             | Self::ElementsMissing { .. }
             | Self::ContainerGone { .. }
@@ -242,6 +253,7 @@ impl fmt::Display for Finding {
             Self::HostEndAstray { link, bridge, .. } => {
                 write!(f, "its link {link} is down or not in bridge {bridge}")
             }
+            Self::HostEndChanged { link, what, .. } => write!(f, "its link {link} {what}"),
             Self::NeighboursMissing { bridge, .. } => {
                 write!(f, "its permanent neighbour entries on {bridge} were deleted")
             }

@@ -12,6 +12,7 @@ mod ends;
 mod finding;
 mod leaks;
 mod picture;
+mod routed;
 mod settings;
 mod tables;
 
@@ -41,6 +42,7 @@ pub fn survey(node: &Node) -> Result<Survey> {
     for look in [
         bridges::look,
         ends::look,
+        routed::look,
         settings::look,
         tables::look,
         attachments::look,
@@ -63,6 +65,7 @@ pub fn mend(node: &Node, finding: &Finding) -> Result<()> {
         F::HostEndAstray { attachment, .. } | F::NeighboursMissing { attachment, .. } => {
             ends::mend(node, attachment)
         }
+        F::HostEndChanged { attachment, .. } => routed::mend(node, attachment),
         F::ForwardingOff { ipv6 } => settings::forward(*ipv6),
         F::LocalhostClosed { link } => settings::open_localhost(link),
         F::MarkRuleMissing { .. } => settings::admit(node),

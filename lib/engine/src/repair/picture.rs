@@ -96,16 +96,20 @@ impl Picture {
         all.filter(|(_, record)| is_attached(node, record))
     }
 
-    /// The network and the bridge that a record's attachment was made with.
+    /// The network that a record's attachment was made with.
+    pub(super) fn network(&self, node: &Node, record: &AttachmentRecord) -> Option<NetworkPlan> {
+        let name = record.plan.as_deref()?;
+        let mut plans = self.plans.borrow_mut();
+        plans.entry(name.to_owned()).or_insert_with(|| plan_of(node, name)).clone()
+    }
+
+    /// The same with the bridge, where there is one.
     pub(super) fn on_bridge(
         &self,
         node: &Node,
         record: &AttachmentRecord,
     ) -> Option<(NetworkPlan, BridgePlan)> {
-        let name = record.plan.as_deref()?;
-        let mut plans = self.plans.borrow_mut();
-        let plan = plans.entry(name.to_owned()).or_insert_with(|| plan_of(node, name));
-        bridge_plan(plan.clone()?)
+        bridge_plan(self.network(node, record)?)
     }
 }
 

@@ -10,6 +10,7 @@ use super::Finding;
 use super::picture::{Live, Picture};
 use crate::Node;
 use crate::error::Result;
+use crate::plan::Driver;
 use crate::record::{AttachmentRecord, Phase};
 use crate::ruleset::{Stored, foreign};
 
@@ -20,7 +21,12 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
             record.addresses.iter().any(|grant| grant.address.addr().is_ipv6() == ipv6)
         };
         let is_routed = |record: &AttachmentRecord| {
-            picture.on_bridge(live.node, record).is_some_and(|(_, plan)| plan.gateway)
+            let network = picture.network(live.node, record);
+            network.is_some_and(|network| match network.driver {
+                Driver::Bridge(plan) => plan.gateway,
+                Driver::Ptp => true,
+                Driver::Macvlan(_) => false,
+            })
         };
         let needed = picture.attached(live.node).any(|(_, r)| has(r) && is_routed(r));
         // Attach goes on where it may not be set, and says so.

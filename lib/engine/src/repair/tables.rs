@@ -20,17 +20,26 @@ type Place = (Table, String, Key);
 
 pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    if !is_needed(live.node, &picture.stored) {
+    if !picture.stored.needs_tables(live.node) {
         return Ok(findings);
     }
     if let Some(error) = &picture.no_firewall {
         findings.push(Finding::FirewallUnavailable { why: error.to_string() });
         return Ok(findings);
     }
+    let links = &picture.stored.links;
+    if links.iter().any(|rules| ruleset::is_being_settled(live.node, rules)) {
+        // What it is about to lay is no lack.
+        live.busy += 1;
+        return Ok(findings);
+    }
     if lack_of_tables(&picture.stored, &picture.layouts).is_some() {
         // Once more, when whoever lays them is done.
         let _lock = ruleset::lock(live.node)?;
         let stored = Stored::read(live.node)?;
+        if !stored.needs_tables(live.node) {
+            return Ok(findings);
+        }
         let mut layouts = HashMap::new();
         for table in [INET, BRIDGE] {
             let found = Layout::read(live.ruleset.backend(), table)?;
@@ -45,13 +54,6 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
         findings.extend(lack_of_elements(picture, live)?);
     }
     Ok(findings)
-}
-
-fn is_needed(node: &Node, stored: &Stored) -> bool {
-    let has = |record: &AttachmentRecord| {
-        node.is_this_boot(&record.boot) && !ruleset::of_attachment(record).is_empty()
-    };
-    !stored.links.is_empty() || stored.records.iter().any(|(_, record)| has(record))
 }
 
 fn lack_of_tables(stored: &Stored, found: &HashMap<Table, Layout>) -> Option<Finding> {
@@ -232,7 +234,7 @@ fn leaked<'f>(
 
 /// Makes the ruleset again.
 pub(super) fn mend(node: &Node) -> Result<()> {
-    Ruleset::open(node).rebuild(None)
+    Ruleset::open(node).restore()
 }
 
 /// Adds what is missing of an attachment.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cleat_kernel::Mac;
 use cleat_nft::{Element, Key, Transaction, Verdict};
@@ -17,6 +18,9 @@ use crate::identity::hashed_name;
 use crate::plan::Inbound;
 use crate::record::{Ingress, Protocol};
 use crate::service::DNS_PORT;
+
+/// What follows the storing takes some milliseconds.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The rules of a link that leads to containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,6 +243,15 @@ pub(super) fn settle(node: &Node, link: &str) -> Result<()> {
     };
     rules.settled = true;
     Ok(node.links().replace(&file(link), &rules)?)
+}
+
+/// Somebody has just stored these rules, and is about to give them to the kernel; or was killed
+/// before that, if it does not end soon.
+pub(crate) fn is_being_settled(node: &Node, rules: &LinkRules) -> bool {
+    let path = node.links().dir().join(format!("{}.json", file(&rules.link)));
+    let written = std::fs::metadata(path).and_then(|m| m.modified());
+    let age = written.ok().and_then(|written| written.elapsed().ok());
+    !rules.settled && age.is_some_and(|age| age < SETTLING)
 }
 
 /// The stored rules of a link.

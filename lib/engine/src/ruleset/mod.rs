@@ -17,6 +17,7 @@ use cleat_records::Lock;
 
 use foreign::Passage;
 use links::Enlisted;
+pub(crate) use links::is_being_settled;
 pub use links::{LinkDns, LinkRules};
 pub use skeleton::{BRIDGE, INET};
 
@@ -145,6 +146,22 @@ impl<'n> Ruleset<'n> {
     pub fn rebuild(&mut self, current: Option<&AttachmentRecord>) -> Result<()> {
         let lock = lock(self.node)?;
         let stored = Stored::read(self.node)?;
+        self.lay(lock, &stored, current)
+    }
+
+    /// The same, if anything stored needs it.
+    pub(crate) fn restore(&mut self) -> Result<()> {
+        let lock = lock(self.node)?;
+        let stored = Stored::read(self.node)?;
+        if stored.needs_tables(self.node) { self.lay(lock, &stored, None) } else { Ok(()) }
+    }
+
+    fn lay(
+        &mut self,
+        lock: Lock,
+        stored: &Stored,
+        current: Option<&AttachmentRecord>,
+    ) -> Result<()> {
         let elements = stored.elements(self.node, current);
         let shape = stored.shape();
         let mut transaction = Transaction::new();
@@ -220,6 +237,7 @@ impl<'n> Ruleset<'n> {
 
     /// Removes both tables and what stands in other people's.
     pub fn uninstall(&mut self) -> Result<()> {
+        let _lock = lock(self.node)?;
         foreign::withdraw(&mut self.nft.backend, mark::laid(self.node)?)?;
         let mut transaction = Transaction::new();
         for table in [INET, BRIDGE] {

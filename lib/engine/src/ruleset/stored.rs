@@ -58,6 +58,14 @@ impl Stored {
         Ok(Self { links, records, is_whole, mark, before, conditions })
     }
 
+    /// Something here has elements.
+    pub(crate) fn needs_tables(&self, node: &Node) -> bool {
+        let has = |record: &AttachmentRecord| {
+            node.is_this_boot(&record.boot) && !of_attachment(record).is_empty()
+        };
+        !self.links.is_empty() || self.records.iter().any(|(_, record)| has(record))
+    }
+
     /// What the chains depend on.
     pub(crate) fn shape(&self) -> Shape<'_> {
         let Self { links, mark, before, conditions, .. } = self;
