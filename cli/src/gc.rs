@@ -7,6 +7,7 @@ use clap::Args;
 use cleat_engine::kernel::Namespace;
 use cleat_engine::lease::open_pool;
 use cleat_engine::repair;
+use cleat_volumes::Finding;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::network::Known;
 use crate::output::{self, Format, print_table};
 use crate::run::{record, supervise};
+use crate::volume;
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
@@ -25,7 +27,7 @@ pub(crate) struct GcArgs {
 /// Something that belongs to nothing, or lacks something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Leaked {
-    /// `container`, `address`, `namespace`, `files`, or as [`repair::Finding::kind`] says.
+    /// `container`, `address`, `namespace`, `files`, `volume`, or as [`repair::Finding::kind`] says.
     pub(crate) kind: &'static str,
     pub(crate) name: String,
     pub(crate) why: String,
@@ -55,6 +57,7 @@ pub(crate) fn sweep(context: &Context, dry: bool) -> Result<(Vec<Leaked>, Vec<Er
     sweep.repair()?;
     sweep.addresses()?;
     sweep.files()?;
+    sweep.volumes()?;
     Ok((sweep.found, sweep.errors))
 }
 
@@ -71,6 +74,25 @@ impl Sweep<'_> {
         if !self.found.contains(&found) {
             self.found.push(found);
         }
+    }
+
+    /// What a crash left of volumes. To tell is to look under each volume's lock, and no less work.
+    fn volumes(&mut self) -> Result<()> {
+        if self.dry {
+            return Ok(());
+        }
+        for finding in volume::volumes(self.context).reconcile(volume::deadline())? {
+            match finding {
+                Finding::Remains(name) => self.note("volume", name, "half made or half removed"),
+                Finding::Unmounted(name) => self.note("volume", name, "nobody uses it"),
+                // Told by `cleat volume health`: a person must decide.
+                Finding::Unaccounted(_) | Finding::NotMounted(_) => {}
+                Finding::Failed(name, text) => {
+                    output::warn(&format!("volume {name}: {text}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn containers(&mut self) -> Result<()> {

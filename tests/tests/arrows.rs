@@ -14,6 +14,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("cleat-nft", &["cleat-kernel"]),
     ("cleat-kernel", &[]),
     ("cleat-records", &[]),
+    ("cleat-volumes", &["cleat-kernel", "cleat-records"]),
 ];
 /// What programs may depend on.
 const PROGRAMS: &[&str] = &["cleat-front", "cleat-engine", "cleat-cni"];
@@ -109,16 +110,25 @@ fn libraries_know_what_is_below_them() {
 #[test]
 fn programs_know_the_engine_and_its_front() {
     let graph = Graph::read();
-    for name in graph.under("plugins").chain(graph.under("cli")).chain(graph.under("netd")) {
+    for name in graph.under("plugins").chain(graph.under("netd")) {
         assert_within(name, &graph.own(name), PROGRAMS);
+    }
+    let command: Vec<&str> = PROGRAMS.iter().copied().chain(["cleat-volumes"]).collect();
+    for name in graph.under("cli") {
+        assert_within(name, &graph.own(name), &command);
+    }
+    for name in graph.under("voldriver") {
+        assert_within(name, &graph.own(name), &["cleat-volumes"]);
     }
 }
 
 #[test]
 fn nobody_depends_on_a_program_or_on_the_lab() {
     let graph = Graph::read();
-    let programs: BTreeSet<&str> =
-        ["plugins", "cli", "netd", "tests"].into_iter().flat_map(|f| graph.under(f)).collect();
+    let programs: BTreeSet<&str> = ["plugins", "cli", "netd", "voldriver", "tests"]
+        .into_iter()
+        .flat_map(|f| graph.under(f))
+        .collect();
     for name in graph.folders.keys() {
         let own = graph.own(name);
         let wrong: Vec<_> = own.intersection(&programs).collect();

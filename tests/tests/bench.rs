@@ -22,3 +22,5 @@ mod report;
 mod timing;
 #[path = "../bench/tools.rs"]
 mod tools;
+#[path = "../bench/volumes.rs"]
+mod volumes;

@@ -7,7 +7,7 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 3] = ["guest_bandwidth", "guest_bridge", "guest_links"];
+const GUESTS: [&str; 4] = ["guest_bandwidth", "guest_bridge", "guest_links", "guest_volumes"];
 
 /// All of a suite's tests ran, in the kernel that they are for.
 #[track_caller]
@@ -68,4 +68,9 @@ fn containers_on_an_older_kernel() {
     ] {
         Report::of(suite, tests).passed();
     }
+}
+
+#[test]
+fn volumes_on_servers_and_quotas() {
+    run_all("guest_volumes");
 }

@@ -13,7 +13,6 @@ mod refresh;
 mod serve;
 mod socket;
 mod status;
-mod systemd;
 
 pub use calls::{Calls, Reply};
 pub use error::{Error, Result};

@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::once::LONGEST;
 use crate::protocol::Request;
+use crate::refresh;
 use crate::socket::Socket;
-use crate::{refresh, systemd};
 
 /// What plugins answer with.
 const MEDIA: &str = "application/vnd.docker.plugins.v1.2+json";
@@ -71,7 +71,7 @@ async fn serve(calls: Arc<Calls>, listener: StdListener, asked: &Run) -> Result<
     }
     let server = Arc::new(Server { calls, metrics: Metrics::default() });
     let (open, mut all_closed) = tokio::sync::mpsc::channel::<Infallible>(1);
-    systemd::notify("READY=1");
+    tell(sd_notify::NotifyState::Ready);
     log(&format!("serving at {}", asked.socket.display()));
     loop {
         tokio::select! {
@@ -93,7 +93,7 @@ async fn serve(calls: Arc<Calls>, listener: StdListener, asked: &Run) -> Result<
             _ = interrupt.recv() => break,
         }
     }
-    systemd::notify("STOPPING=1");
+    tell(sd_notify::NotifyState::Stopping);
     drop((listener, open));
     let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
     Ok(())
@@ -183,6 +183,13 @@ fn response(status: StatusCode, media: &'static str, text: String) -> Response<F
     let media = hyper::header::HeaderValue::from_static(media);
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, media);
     response
+}
+
+/// Tells the service manager, if there is one.
+fn tell(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log(&format!("service manager: {error}"));
+    }
 }
 
 /// Brings what a crash left into order.

@@ -1,0 +1,195 @@
+//! Volumes: what a call of the driver costs, by itself and through dockerd beside `local`; what
+//! ten thousand volumes cost.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cleat_tests::{VolumeNode, require};
+use serde_json::json;
+
+use crate::report::{row, section, table, timed, timed_head, verdict};
+use crate::timing::{Contestant, Samples, interleaved, milliseconds, time};
+
+/// A connection that stays, as dockerd's.
+struct Connection {
+    stream: BufReader<UnixStream>,
+}
+
+impl Connection {
+    fn open(socket: &Path) -> Self {
+        Self { stream: BufReader::new(UnixStream::connect(socket).unwrap()) }
+    }
+
+    /// How long a request took; its status must be a success.
+    fn send(&mut self, method: &str, path: &str, body: &str) -> Duration {
+        let start = Instant::now();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut status = String::new();
+        self.stream.read_line(&mut status).unwrap();
+        let mut length = None;
+        let mut line = String::new();
+        while self.stream.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = Some(value.trim().parse::<usize>().unwrap());
+            }
+            line.clear();
+        }
+        let mut answer = vec![0; length.unwrap_or(0)];
+        self.stream.read_exact(&mut answer).unwrap();
+        let took = start.elapsed();
+        let text = String::from_utf8_lossy(&answer);
+        assert!(status.contains(" 20"), "{method} {path} {body}: {status}{text}");
+        took
+    }
+
+    fn call(&mut self, call: &str, body: serde_json::Value) -> Duration {
+        self.send("POST", &format!("/VolumeDriver.{call}"), &body.to_string())
+    }
+}
+
+fn p99(samples: &mut [Duration]) -> f64 {
+    samples.sort();
+    milliseconds(samples[samples.len() * 99 / 100])
+}
+
+#[test]
+fn calls_of_the_driver() {
+    section("Volumes: round trips of the driver's socket, ms");
+    let node = VolumeNode::new("");
+    let _driver = node.driver("--measure 0");
+    let mut driver = Connection::open(&node.socket());
+    driver.call("Create", json!({"Name": "plain"}));
+    driver.call("Create", json!({"Name": "mem", "Opts": {"type": "tmpfs"}}));
+    driver.call("Mount", json!({"Name": "mem", "ID": "held"}));
+    let mut rows = vec![row(["", "median", "p99", "calls/s"])];
+    let mut worst: f64 = 0.0;
+    for (what, steps) in [
+        ("Get", vec![("Get", json!({"Name": "plain"}))]),
+        (
+            "Mount and Unmount of a directory",
+            vec![
+                ("Mount", json!({"Name": "plain", "ID": "1"})),
+                ("Unmount", json!({"Name": "plain", "ID": "1"})),
+            ],
+        ),
+        (
+            "Mount and Unmount of what is mounted",
+            vec![
+                ("Mount", json!({"Name": "mem", "ID": "1"})),
+                ("Unmount", json!({"Name": "mem", "ID": "1"})),
+            ],
+        ),
+        (
+            "Create and Remove",
+            vec![("Create", json!({"Name": "new"})), ("Remove", json!({"Name": "new"}))],
+        ),
+    ] {
+        let mut samples = Vec::new();
+        for _ in 0..500 {
+            for (call, body) in &steps {
+                samples.push(driver.call(call, body.clone()));
+            }
+        }
+        let total: Duration = samples.iter().sum();
+        let rate = samples.len() as f64 / total.as_secs_f64();
+        let high = p99(&mut samples);
+        let median = milliseconds(samples[samples.len() / 2]);
+        if what != "Create and Remove" {
+            worst = worst.max(median);
+        }
+        rows.push(vec![
+            what.into(),
+            format!("{median:.3}"),
+            format!("{high:.3}"),
+            format!("{rate:.0}"),
+        ]);
+    }
+    table(&rows);
+    verdict("the slowest of Get, Mount, Unmount, ms", worst, 1.0);
+}
+
+#[test]
+fn ten_thousand_volumes() {
+    const COUNT: usize = 10_000;
+    section("Volumes: ten thousand of them");
+    // In memory: what is measured is the driver.
+    let node = VolumeNode::new("mount -t tmpfs none $CLEAT_STATE_DIR");
+    let driver = node.driver("--measure 0");
+    let mut connection = Connection::open(&node.socket());
+    let made = time(|| {
+        for number in 0..COUNT {
+            connection.call("Create", json!({"Name": format!("volume-{number:05}")}));
+        }
+    });
+    let mut lists: Vec<Duration> = (0..5).map(|_| connection.call("List", json!({}))).collect();
+    lists.sort();
+    let resident = resident("voldriver");
+    drop(driver);
+    let start = Instant::now();
+    let _driver = node.driver("--measure 0");
+    Connection::open(&node.socket()).call("Get", json!({"Name": "volume-09999"}));
+    let restart = start.elapsed();
+    table(&[
+        row(["", ""]),
+        row(["Create, each, ms", &format!("{:.3}", milliseconds(made) / COUNT as f64)]),
+        row(["List, ms", &format!("{:.0}", milliseconds(lists[lists.len() / 2]))]),
+        row(["resident, MiB", &format!("{:.1}", resident as f64 / 1024.0)]),
+        row(["start to first answer, ms", &format!("{:.0}", milliseconds(restart))]),
+    ]);
+    verdict("restart, s", restart.as_secs_f64(), 1.0);
+}
+
+/// KiB of the newest process of this name.
+fn resident(name: &str) -> u64 {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let of = |path: &Path| fs::read_to_string(path.join("status")).unwrap_or_default();
+    let named =
+        processes.map(|p| of(&p.path())).filter(|s| s.starts_with(&format!("Name:\t{name}\n")));
+    let kib = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.to_owned();
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    named.filter_map(kib).max().unwrap()
+}
+
+const DOCKERD: &str = "dockerd --data-root $LAB/data --exec-root $LAB/exec \
+    --host unix://$LAB/docker.sock --pidfile $LAB/docker.pid --storage-driver vfs \
+    --bridge none --iptables=false";
+
+#[test]
+fn beside_dockers_local() {
+    require(&[("dockerd", "docker.io")]);
+    section("Volumes: create and remove through dockerd, ms");
+    let node = VolumeNode::new("mkdir -p /run/docker/plugins");
+    let _driver = node.enclosure().daemon(
+        "env CLEAT_MOUNT_NAMESPACE=own $PLUGINS/voldriver run --socket /run/docker/plugins/cleat.sock",
+        "test -S /run/docker/plugins/cleat.sock",
+    );
+    let _dockerd = node.enclosure().daemon(DOCKERD, "test -S $LAB/docker.sock");
+    let socket = node.enclosure().folder().join("docker.sock");
+    let one = |driver: &'static str| -> Contestant<'_> {
+        let mut dockerd = Connection::open(&socket);
+        Box::new(move |round| {
+            let name = format!("{driver}-{round}");
+            let body = json!({"Name": name, "Driver": driver}).to_string();
+            let made = dockerd.send("POST", "/v1.41/volumes/create", &body);
+            let gone = dockerd.send("DELETE", &format!("/v1.41/volumes/{name}"), "");
+            vec![made, gone]
+        })
+    };
+    let samples: Vec<Vec<Samples>> = interleaved(101, &mut [one("local"), one("cleat")]);
+    let mut rows = vec![timed_head()];
+    for (who, steps) in ["local", "cleat"].iter().zip(&samples) {
+        for (what, step) in ["create", "remove"].iter().zip(steps) {
+            rows.push(timed(&format!("{what}, {who}"), step));
+        }
+    }
+    table(&rows);
+}
