@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{gc, ip, network, port, run, uninstall, volume};
+use crate::{gc, ip, netd, network, port, run, uninstall, volume};
 
 /// Container networks without a runtime.
 #[derive(Debug, Parser)]
@@ -82,6 +82,18 @@ pub(crate) enum Command {
     Stop(run::args::StopArgs),
     /// Forget what has ended
     Rm(run::args::RmArgs),
+    /// Say what netd, the node daemon, does
+    #[command(after_long_help = "Exits with 1 if netd does not run.")]
+    Status,
+    /// See what netd saw and did
+    Events(netd::events::EventsArgs),
+    /// See names as netd answers them
+    Dns {
+        #[command(subcommand)]
+        verb: netd::dns::Verb,
+    },
+    /// Watch traffic, questions and errors of all attachments
+    Top(netd::top::TopArgs),
     /// Remove what belongs to nothing that still runs
     #[command(after_long_help = "Examples:\n  cleat gc --dry-run\n  cleat gc")]
     Gc(gc::GcArgs),

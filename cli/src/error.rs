@@ -101,6 +101,16 @@ pub(crate) enum Error {
     Relayed { text: String, code: u8 },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
+    #[error(
+        "netd does not run: nothing answers at {}; start it by `systemctl start cleat-netd`, or in \
+         the foreground by `netd run`",
+        socket.display()
+    )]
+    NoNetd { socket: PathBuf },
+    #[error("netd: {message}")]
+    Netd { message: String },
+    #[error("top needs a terminal; for one table use --once")]
+    NoTerminal,
     #[error("{what} kept running; stop it first, or use --force")]
     StillRunning { what: String },
 }

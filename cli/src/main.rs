@@ -9,6 +9,7 @@ mod doctor;
 mod error;
 mod gc;
 mod ip;
+mod netd;
 mod network;
 mod output;
 mod port;
@@ -56,6 +57,10 @@ fn dispatch(parsed: args::Cli) -> error::Result<ExitCode> {
         Command::Exec(asked) => run::exec::run(context, asked),
         Command::Stop(asked) => run::stop::run(context, &asked).map(done),
         Command::Rm(asked) => run::remove::run(context, &asked).map(done),
+        Command::Status => netd::status::run(context).map(done),
+        Command::Events(asked) => netd::events::run(context, &asked).map(done),
+        Command::Dns { verb } => netd::dns::run(context, verb).map(done),
+        Command::Top(asked) => netd::top::run(context, &asked).map(done),
         Command::Gc(asked) => gc::run(context, &asked).map(done),
         Command::Doctor => doctor::run(context),
         Command::Uninstall(asked) => uninstall::run(context, &asked).map(done),

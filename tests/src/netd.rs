@@ -30,6 +30,11 @@ impl Lab {
 
     /// The same with a configuration.
     pub fn netd_with(&self, config: &Value) -> Netd {
+        self.netd_through(config, &[])
+    }
+
+    /// The same, started by another program.
+    pub fn netd_through(&self, config: &Value, through: &[&str]) -> Netd {
         let folder = self.folder().join("daemon");
         fs::create_dir_all(&folder).unwrap();
         let resolv_conf = self.resolv_conf();
@@ -43,7 +48,7 @@ impl Lab {
         let said = fs::metadata(&log).map_or(0, |m| m.len());
         // With the test the daemon ends, too, whatever becomes of the test.
         let mut command = self.host.command("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(self.programs().path("netd"));
+        command.args(["--pdeathsig", "KILL"]).args(through).arg(self.programs().path("netd"));
         command.arg("run").arg("--config").arg(&file).arg("--resolv-conf").arg(&resolv_conf);
         command
             .env("RUST_LOG", "debug,hickory_net=warn,hyper=warn")

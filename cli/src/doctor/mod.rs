@@ -5,6 +5,7 @@ mod cri;
 mod features;
 mod firewalls;
 mod leaks;
+mod netd;
 mod plugins;
 mod settings;
 
@@ -68,8 +69,15 @@ impl Finding {
 
 pub(crate) fn run(context: &Context) -> Result<ExitCode> {
     let mut findings = Vec::new();
-    let checks: [Check; 6] =
-        [features::look, settings::look, firewalls::look, plugins::look, cri::look, leaks::look];
+    let checks: [Check; 7] = [
+        features::look,
+        settings::look,
+        firewalls::look,
+        plugins::look,
+        cri::look,
+        leaks::look,
+        netd::look,
+    ];
     for check in checks {
         if let Err(error) = check(context, &mut findings) {
             let remedy = "run cleat doctor as root";

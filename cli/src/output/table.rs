@@ -27,12 +27,16 @@ pub(crate) fn toned(text: &str, tone: Tone) -> String {
 
 /// Prints a table; an empty cell is a dash.
 pub(crate) fn print_table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) {
-    for text in render(header, rows) {
+    for text in render_table(header, rows) {
         line(&text);
     }
 }
 
-fn render<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Vec<String> {
+/// The lines of a table; an empty cell is a dash.
+pub(crate) fn render_table<const N: usize>(
+    header: [&str; N],
+    rows: Vec<[String; N]>,
+) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
@@ -51,6 +55,6 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_empty_cells_are_dashes() {
         let rows = vec![["a".into(), String::new()], ["longer".into(), "x".into()]];
-        assert_eq!(render(["NAME", "B"], rows), ["NAME     B", "a        -", "longer   x"]);
+        assert_eq!(render_table(["NAME", "B"], rows), ["NAME     B", "a        -", "longer   x"]);
     }
 }

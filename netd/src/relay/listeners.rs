@@ -12,6 +12,7 @@ use cleat_engine::record::Protocol;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
+use super::budget::Budget;
 use super::published::Port;
 use super::{tcp, udp};
 use crate::daemon::Shared;
@@ -43,7 +44,9 @@ impl Listeners {
     /// Listens at these ports and at no others.
     pub(super) fn settle(&mut self, wanted: &BTreeMap<Port, SocketAddr>) {
         let none = BTreeMap::new();
-        let wanted = if self.shared.config().relay.enabled { wanted } else { &none };
+        let config = self.shared.config();
+        let wanted = if config.relay.enabled { wanted } else { &none };
+        let budget = Budget::new(&config.relay);
         self.open.retain(|port, (to, serving)| {
             let stays = wanted.get(port) == Some(to);
             if !stays {
@@ -57,7 +60,11 @@ impl Listeners {
             if self.open.contains_key(port) {
                 continue;
             }
-            match self.listen(*port, *to) {
+            let listening = match self.open.len() < budget.listeners {
+                true => self.listen(*port, *to),
+                false => Err(rustix::io::Errno::MFILE.into()),
+            };
+            match listening {
                 Ok(serving) => drop(self.open.insert(*port, (*to, serving))),
                 Err(error) => {
                     let text = trouble(*port, &error);

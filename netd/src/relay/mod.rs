@@ -3,6 +3,7 @@
 //! thread for all ports, and reads of a stream's bytes none. What is published under conditions, or
 //! by SCTP, is not relayed.
 
+mod budget;
 mod count;
 mod listeners;
 mod published;

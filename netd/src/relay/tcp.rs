@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::count::Counted;
 use crate::daemon::Shared;
 
@@ -32,7 +33,7 @@ pub(super) async fn serve(listener: TcpListener, to: SocketAddr, shared: Arc<Sha
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
-                    let most = shared.config().relay.connections;
+                    let most = Budget::new(&shared.config().relay).connections;
                     match shared.relay.connections.enter(most) {
                         Some(counted) => {
                             connections.spawn_local(relay(client, to, counted));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::count::Counted;
 use crate::daemon::Shared;
 
@@ -75,7 +76,7 @@ pub(super) async fn serve(socket: UdpSocket, to: SocketAddr, shared: Arc<Shared>
 }
 
 fn open(to: SocketAddr, shared: &Shared) -> Option<(Session, Counted)> {
-    let most = shared.config().relay.connections;
+    let most = Budget::new(&shared.config().relay).connections;
     let counted = shared.relay.sessions.enter(most)?;
     let connected = || -> io::Result<UdpSocket> {
         let any = if to.is_ipv4() {

@@ -132,6 +132,10 @@ fn loopback4() -> IpNet {
     Ipv4Net::new_assert([127, 0, 0, 0].into(), 8).into()
 }
 
+fn loopback6() -> IpNet {
+    IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST))
+}
+
 fn multicast() -> [IpNet; 2] {
     [
         Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into(),
@@ -154,6 +158,9 @@ fn nat_rules(tx: &mut Transaction) {
         let parts = vec![expr::match_nfproto(family), expr::dnat_map(family, &by_link, map)];
         rule(tx, INET, "prerouting", parts);
     }
+    // The kernel keeps ::1 on the loopback: translated it would be lost, and netd relays it.
+    let parts = vec![expr::match_ip_daddr(loopback6()), expr::verdict(cleat_nft::Verdict::Return)];
+    rule(tx, INET, "output", parts);
     for chain in ["prerouting", "output"] {
         rule(tx, INET, chain, vec![expr::fib_daddr_local(), expr::jump("published")]);
     }
