@@ -412,3 +412,32 @@ fn without_netd_containers_come_and_go_as_fast() {
     assert!(container.ns.ask(Transport::Udp, "10.74.0.1:53").is_err());
     chain.detach(&container, &attached);
 }
+
+#[test]
+fn a_container_on_the_hosts_network_has_a_name_where_the_host_asks() {
+    let lab = Lab::new();
+    let _netd = lab.netd();
+    let (one, _, attached) = attach(&lab, &network("near", &["10.75.0.0/24"]), "one");
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "host", "type": "host", "embeddedDNS": true,
+    });
+    let call = |verb: &str| {
+        lab.plugin("host")
+            .command(verb)
+            .env("CNI_CONTAINERID", "a-container-of-the-host")
+            .env("CNI_IFNAME", "eth0")
+            .netns(lab.host.path())
+            .args("IgnoreUnknown=1;K8S_POD_NAME=agent")
+            .config(&config)
+            .run()
+            .ok()
+    };
+    call("ADD");
+    let host = &lab.host;
+    assert!(host.look_up("10.75.0.1", "agent", "A").data.contains(&Lab::HOST[0].to_owned()));
+    assert_eq!(host.look_up("10.75.0.1", "one", "A").data, [attached.v4()]);
+    // It is on no network of the others'.
+    assert_eq!(one.ns.look_up("10.75.0.1", "agent", "A").code, "Non-Existent Domain");
+    call("DEL");
+    assert_eq!(host.look_up("10.75.0.1", "agent", "A").code, "Non-Existent Domain");
+}

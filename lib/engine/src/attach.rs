@@ -329,6 +329,7 @@ fn names_part(node: &Node, plan: &AttachmentPlan, grants: &Grants) -> Option<Nam
         asks: gateways.filter(|_| has_gateway).collect(),
         servers,
         internal: plan.network.inbound == Inbound::Internal,
+        on_host: false,
         domain: None,
     })
 }

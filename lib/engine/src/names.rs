@@ -21,7 +21,8 @@ const LONGEST_LABEL: usize = 63;
 pub struct NamesPart {
     /// In lower case; the first one is what a question for the address's name is answered with.
     pub names: Vec<String>,
-    /// The host's addresses at which its questions are answered; empty: at 127.0.0.11, inside.
+    /// The host's addresses at which its questions are answered; empty: at 127.0.0.11, inside,
+    /// unless it is the host's own namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<IpAddr>,
     /// Where questions of its go that are not about names here, in order; empty: where the
@@ -31,6 +32,9 @@ pub struct NamesPart {
     /// No question of its leaves the host.
     #[serde(default)]
     pub internal: bool,
+    /// It shares the host's namespace, and asks where the host does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_host: bool,
     /// A domain that the names stand in, beside that of all names here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -69,27 +73,19 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= LONGEST_NAME && name.split('.').all(label)
 }
 
-/// Registers names for an attachment whose interface another program made, in this bridge. What
-/// was registered for it before is replaced.
+/// Registers names for an attachment whose interface another program made, in this bridge, or
+/// that has none of its own. What was registered for it before is replaced.
 pub fn register(
     node: &Node,
     id: &AttachmentId,
     part: NamesPart,
     grants: &[Grant],
-    bridge: &str,
+    bridge: Option<&str>,
 ) -> Result<()> {
     node.require_boot_id()?;
-    let rules = LinkRules {
-        networks: vec![id.network.clone()],
-        gateways: part.asks.clone(),
-        dns: Some(LinkDns { port: service::served(node).port, intercept: false }),
-        ..LinkRules::open(bridge)
-    };
-    let mut ruleset = Ruleset::open(node);
-    let stored = ruleset.stored_link(bridge)?;
-    // A policy that somebody else asked for stays.
-    let inbound = stored.map_or(rules.inbound, |stored| stored.inbound);
-    ruleset.set_link(&LinkRules { inbound, ..rules })?;
+    if let Some(bridge) = bridge {
+        lead_questions(node, id, &part, bridge)?;
+    }
     let name = id.record_name();
     let _lock = node.locks().acquire(&name)?;
     let stored = node.attachments().read(&name)?;
@@ -104,6 +100,20 @@ pub fn register(
     node.attachments().replace(&name, &record)?;
     service::await_gateways(node, &asks);
     Ok(())
+}
+
+fn lead_questions(node: &Node, id: &AttachmentId, part: &NamesPart, bridge: &str) -> Result<()> {
+    let rules = LinkRules {
+        networks: vec![id.network.clone()],
+        gateways: part.asks.clone(),
+        dns: Some(LinkDns { port: service::served(node).port, intercept: false }),
+        ..LinkRules::open(bridge)
+    };
+    let mut ruleset = Ruleset::open(node);
+    let stored = ruleset.stored_link(bridge)?;
+    // A policy that somebody else asked for stays.
+    let inbound = stored.map_or(rules.inbound, |stored| stored.inbound);
+    ruleset.set_link(&LinkRules { inbound, ..rules })
 }
 
 /// The attachment has names.

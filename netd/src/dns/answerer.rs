@@ -15,6 +15,9 @@ use super::zone::{self, Asker, Known, Seen};
 use crate::metrics::{Answered, Metrics};
 use crate::names::{Asked, Directory, Entry, Index};
 
+/// The network of containers that share the host's namespace.
+const HOST_NETWORK: &str = "host";
+
 /// Where questions come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Point {
@@ -192,10 +195,11 @@ impl Answerer {
             Point::Inside { record } => index.of_record(record)?,
             Point::Gateway(asked) => match index.asker(source, *asked) {
                 Some(entry) => entry,
-                // The host itself sees the network that it asks at.
+                // The host itself sees the network that it asks at, and who shares its own.
                 None if source == *asked => {
                     let network = index.network_at(*asked)?.clone();
-                    let networks = [Seen { network, domain: None }].into_iter().collect();
+                    let seen = |network| Seen { network, domain: None };
+                    let networks = [network, HOST_NETWORK.into()].map(seen).into_iter().collect();
                     let host = vec![*asked];
                     return Some((
                         Asker { networks, host },

@@ -72,7 +72,7 @@ impl Entry {
             return None;
         }
         let names = std::mem::take(&mut part.names);
-        let listens_inside = part.asks.is_empty();
+        let listens_inside = part.asks.is_empty() && !part.on_host;
         Some(Self {
             record: name.to_owned(),
             owner: record.id.owner.into(),

@@ -34,11 +34,13 @@ impl Plugin for Dnsname {
             asks: gateways(&grants),
             servers: plan.servers,
             internal: false,
+            on_host: false,
             domain: domain.clone(),
         };
         result.dns.nameservers.splice(0..0, part.asks.iter().map(ToString::to_string));
         result.dns.search.extend(domain);
-        names::register(&node, &attachment(request), part, &grants, &bridge).map_err(to_cni)?;
+        names::register(&node, &attachment(request), part, &grants, Some(&bridge))
+            .map_err(to_cni)?;
         Ok(result)
     }
 

@@ -1,9 +1,12 @@
 //! The `host` plugin: the container shares the host's network namespace. It reports the host's
-//! interfaces and addresses and changes nothing.
+//! interfaces and addresses and changes nothing; with `embeddedDNS` the container has a name.
 
 use cleat_cni::{CniResult, Error, Interface, IpConfig, Plugin, Request};
 use cleat_engine::host;
-use cleat_front::{runtime_value, to_cni};
+use cleat_engine::names::{self, NamesPart};
+use cleat_front::{
+    attachment, dns_plan, grants_of, interface, names_plan, node, runtime_value, to_cni,
+};
 use serde::Deserialize;
 
 /// The plugin.
@@ -39,16 +42,37 @@ impl Plugin for Host {
                 port.host_port
             )));
         }
-        result(request)
+        let result = result(request)?;
+        if dns_plan(request)?.is_some() {
+            register(request, &result)?;
+        }
+        Ok(result)
     }
 
-    fn del(&self, _: &Request) -> Result<(), Error> {
-        Ok(())
+    fn del(&self, request: &Request) -> Result<(), Error> {
+        names::unregister(&node(), &attachment(request)).map_err(to_cni)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), Error> {
+        interface::collect(request)
     }
 
     fn check(&self, _: &Request) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// The container is called by its name where the host asks; it asks where the host does.
+fn register(request: &Request, result: &CniResult) -> Result<(), Error> {
+    let node = node();
+    let plan = names_plan(request)?;
+    let part = NamesPart {
+        names: plan.usable(&|text| node.warn(text)),
+        on_host: true,
+        ..NamesPart::default()
+    };
+    let grants = grants_of(result).addresses;
+    names::register(&node, &attachment(request), part, &grants, None).map_err(to_cni)
 }
 
 fn result(request: &Request) -> Result<CniResult, Error> {
