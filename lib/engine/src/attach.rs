@@ -151,6 +151,7 @@ impl<'a> Making<'_, 'a> {
             down: driver.no_interface,
             announce: plan.mac.is_some(),
             routed: false,
+            gateway_priority: plan.gateway_priority,
         };
         let configured = container::configure(node, self.netns, &wanted)?;
         note_netns(record, &configured);

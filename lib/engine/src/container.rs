@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use cleat_kernel::{Change, LinkChange, Namespace, Route, Rtnl, sysctl};
 
-use crate::Node;
 use crate::error::{Error, Result};
 use crate::plan::{Grants, RouteGrant};
+use crate::{Node, default_route};
 
 const RT_SCOPE_LINK: u8 = 253;
 /// Metrics of default routes beside the first one's count up in this step.
@@ -26,6 +26,8 @@ pub(crate) struct Wanted<'p> {
     pub(crate) announce: bool,
     /// The gateway is all there is on the link: the subnet is reached through it.
     pub(crate) routed: bool,
+    /// Of several networks the highest holds the default route.
+    pub(crate) gateway_priority: i32,
 }
 
 /// The container's end, once configured.
@@ -69,6 +71,10 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
     let mut routes =
         if wanted.routed { to_gateways(wanted.grants, link.index) } else { Vec::new() };
     routes.extend(wanted.grants.routes.iter().map(|r| route(r, wanted.grants, link.index)));
+    let mut placed = Vec::new();
+    if wanted.gateway_priority != 0 {
+        (placed, routes) = routes.into_iter().partition(default_route::is_free);
+    }
     let first_route = changes.len();
     changes.extend(routes.iter().cloned().map(Change::AddRoute));
     match rtnl.apply(&changes) {
@@ -77,6 +83,9 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
             beside_others(&mut rtnl, &routes)?;
         }
         Err(refused) => return Err(refused.error.into()),
+    }
+    for route in &placed {
+        default_route::place(&mut rtnl, route, wanted.gateway_priority)?;
     }
     if wanted.grants.has(true) {
         rtnl.wait_usable_v6(link.index, SETTLE)?;
@@ -159,11 +168,13 @@ fn beside_others(rtnl: &mut Rtnl, routes: &[Route]) -> Result<()> {
         {
             continue;
         }
-        let highest = present.iter().filter(same).filter_map(|r| r.priority).max();
+        if default_route::is_free(wanted) && default_route::is_for_the_taking(rtnl, wanted)? {
+            default_route::place(rtnl, wanted, 0)?;
+            continue;
+        }
+        let highest = default_route::highest(present.iter().filter(same));
         let beside = Route {
-            priority: Some(
-                highest.unwrap_or(0).max(METRIC_STEP - 1) / METRIC_STEP * METRIC_STEP + METRIC_STEP,
-            ),
+            priority: Some(highest.max(METRIC_STEP - 1) / METRIC_STEP * METRIC_STEP + METRIC_STEP),
             ..wanted.clone()
         };
         rtnl.apply(&[Change::AddRoute(beside)]).map_err(|refused| Error::Kernel(refused.error))?;

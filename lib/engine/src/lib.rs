@@ -8,6 +8,7 @@ mod bridge;
 mod check;
 mod collect;
 mod container;
+pub mod default_route;
 mod detach;
 pub mod error;
 pub mod forwarding;

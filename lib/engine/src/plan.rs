@@ -223,6 +223,8 @@ pub struct AttachmentPlan {
     pub mac: Option<Mac>,
     /// What it is to be called, where the network has names.
     pub names: NamesPlan,
+    /// Of the container's networks the one of the highest priority holds the default route.
+    pub gateway_priority: i32,
 }
 
 /// An address for an attachment.

@@ -57,6 +57,7 @@ pub(crate) fn attach<'a>(
         down: false,
         announce: plan.mac.is_some(),
         routed: true,
+        gateway_priority: plan.gateway_priority,
     };
     let configured = container::configure(node, all.netns, &wanted)?;
     note_netns(record, &configured);

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use cleat_cni::{Error, Request, json};
+use cleat_engine::default_route::PRIORITIES;
 use cleat_engine::kernel::Mac;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -51,6 +53,21 @@ pub fn mtu(given: Option<u32>) -> Result<Option<u32>, Error> {
         }
         other => Ok(other),
     }
+}
+
+/// The `gwPriority` of a configuration: Docker's `gw-priority`.
+pub fn gateway_priority(request: &Request) -> Result<i32, Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Wire {
+        gw_priority: i64,
+    }
+    let given = request.config_as::<Wire>()?.gw_priority;
+    let known = i32::try_from(given).ok().filter(|given| PRIORITIES.contains(given));
+    known.ok_or_else(|| {
+        let (lowest, highest) = (PRIORITIES.start(), PRIORITIES.end());
+        Error::invalid_config(format!("gwPriority: {given} is not in {lowest}..{highest}"))
+    })
 }
 
 /// Accepts the two backends that the reference masquerades by; both are served by nf_tables.

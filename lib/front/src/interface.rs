@@ -6,6 +6,7 @@ use cleat_engine::kernel::Mac;
 use cleat_engine::plan::{AttachmentPlan, Driver, Lessor, NetworkPlan};
 use cleat_engine::{AttachmentId, Detach, Node};
 
+use crate::config::gateway_priority;
 use crate::names;
 use crate::{Addressing, attached_result, attachment, is_valid, node, own_addresses, previous};
 use crate::{names_plan, remembered, to_cni};
@@ -41,6 +42,7 @@ impl<I: Interface> InterfacePlugin<I> {
             netns: request.netns.clone().unwrap_or_default(),
             mac: I::mac(request)?,
             names: names_plan(request)?,
+            gateway_priority: gateway_priority(request)?,
         })
     }
 }

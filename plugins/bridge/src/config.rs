@@ -3,7 +3,8 @@
 use cleat_cni::{Error, Request, name};
 use cleat_engine::plan::{AntiSpoof, AttachmentPlan, BridgePlan, Driver, Inbound, NetworkPlan};
 use cleat_front::{
-    RequestedMac, attachment, check_masquerade_backend, dns_plan, mtu, names_plan, requested_mac,
+    RequestedMac, attachment, check_masquerade_backend, dns_plan, gateway_priority, mtu,
+    names_plan, requested_mac,
 };
 use serde::Deserialize;
 
@@ -51,7 +52,8 @@ pub(crate) fn plan(request: &Request) -> Result<AttachmentPlan, Error> {
     let order = [RequestedMac::Capability, RequestedMac::Args, RequestedMac::Environment];
     let mac = requested_mac(request, &order)?;
     let names = names_plan(request)?;
-    Ok(AttachmentPlan { id: attachment(request), network, netns, mac, names })
+    let gateway_priority = gateway_priority(request)?;
+    Ok(AttachmentPlan { id: attachment(request), network, netns, mac, names, gateway_priority })
 }
 
 /// The network that the configuration describes.
