@@ -19,8 +19,24 @@ pub struct Config {
     pub dns: DnsConfig,
     /// Published ports at ::1.
     pub relay: RelayConfig,
+    /// Repair of the node.
+    pub repair: RepairConfig,
     /// A loopback address that metrics are served at beside the control socket.
     pub metrics: Option<SocketAddr>,
+}
+
+/// How the node is repaired.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RepairConfig {
+    /// Hold the table `inet cleat-guard`. Some versions of nft cannot print it as JSON.
+    pub guard: bool,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self { guard: true }
+    }
 }
 
 /// How published ports are reached at ::1.

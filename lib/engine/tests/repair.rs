@@ -45,6 +45,7 @@ fn record(node: &Node, number: u32) -> AttachmentRecord {
         spoof_guard: true,
         strict: false,
         host_access: None,
+        routed_by: None,
     });
     let port = u16::try_from(10_000 + number).unwrap();
     let binding =

@@ -46,6 +46,8 @@ struct Repairer {
     tables: Option<TableMonitor>,
     links: Option<LinkMonitor>,
     guard: Option<Guard>,
+    /// It cannot be had, which was told.
+    refused: bool,
     pace: Pace,
 }
 
@@ -60,23 +62,41 @@ impl Repairer {
         };
         let tables = TableMonitor::open().map_err(|e| unheard("nftables", e.to_string())).ok();
         let links = LinkMonitor::open().map_err(|e| unheard("links", e.to_string())).ok();
-        let guard = Guard::hold(&node).map_err(|error| {
-            let why = match &error {
-                EngineError::Firewall(e) if e.is_unsupported() => {
-                    "this kernel has none (Linux 5.12)".to_owned()
-                }
-                EngineError::Firewall(e) if e.is_permission() => {
-                    "another process holds it, or CAP_NET_ADMIN is missing".to_owned()
-                }
-                other => other.to_string(),
-            };
-            let text = format!("no guard: a flush resets translated connections; {why}");
-            troubles.insert(Trouble::new(FOUND, guard::TABLE.to_string(), text));
-        });
-        let guard = guard.ok();
         shared.events.settle("repair's means", troubles);
         let pace = Pace::new(Instant::now());
-        Self { shared, node, tables, links, guard, pace }
+        let mut repairer = Self { shared, node, tables, links, guard: None, refused: false, pace };
+        repairer.hold_guard();
+        repairer
+    }
+
+    /// Holds the guard table, or not, as configured.
+    fn hold_guard(&mut self) {
+        if !self.shared.config().repair.guard {
+            (self.guard, self.refused) = (None, false);
+            return;
+        }
+        if self.guard.is_some() || self.refused {
+            return;
+        }
+        let mut troubles = BTreeSet::new();
+        match Guard::hold(&self.node) {
+            Ok(guard) => self.guard = Some(guard),
+            Err(error) => {
+                self.refused = true;
+                let why = match &error {
+                    EngineError::Firewall(e) if e.is_unsupported() => {
+                        "this kernel has none (Linux 5.12)".to_owned()
+                    }
+                    EngineError::Firewall(e) if e.is_permission() => {
+                        "another process holds it, or CAP_NET_ADMIN is missing".to_owned()
+                    }
+                    other => other.to_string(),
+                };
+                let text = format!("no guard: a flush resets translated connections; {why}");
+                troubles.insert(Trouble::new(FOUND, guard::TABLE.to_string(), text));
+            }
+        }
+        self.shared.events.settle("repair's guard", troubles);
     }
 
     fn run(mut self) {
@@ -154,6 +174,7 @@ impl Repairer {
                 }
             }
         }
+        self.hold_guard();
         self.follow_links();
         self.pace.looked(start, Instant::now(), busy > 0);
     }

@@ -2,6 +2,7 @@
 //! each address.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cleat_kernel::link::iff;
 use cleat_kernel::{Change, Link, LinkChange, Mac, Rtnl};
@@ -13,6 +14,9 @@ use crate::identity::AttachmentId;
 use crate::plan::BridgePlan;
 use crate::record::{AttachmentRecord, Ingress};
 use crate::{Node, ports, veth};
+
+/// Until then packets are lost. The container's own end may be down for good.
+pub(super) const CARRIER: Duration = Duration::from_millis(100);
 
 pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -58,7 +62,8 @@ fn look_for_neighbours(
         let wanted = neighbours(record);
         wanted.into_iter().filter(|(address, mac)| !has(address, mac)).map(|(a, _)| a).collect()
     };
-    let addresses = lacking(picture.links.get(&plan.bridge));
+    let routed_by = routed_by(record, plan);
+    let addresses = lacking(picture.links.get(routed_by));
     if addresses.is_empty() {
         return Ok(None);
     }
@@ -66,7 +71,7 @@ fn look_for_neighbours(
         if !is_attached(live.node, record) {
             return Ok(false);
         }
-        let Some(bridge) = live.rtnl.link(&plan.bridge)? else { return Ok(true) };
+        let Some(bridge) = live.rtnl.link(routed_by)? else { return Ok(true) };
         for (address, mac) in neighbours(record) {
             let found = live.rtnl.neighbour(bridge.index, address)?;
             if found.is_none_or(|n| !n.permanent || n.mac != Some(mac)) {
@@ -77,9 +82,15 @@ fn look_for_neighbours(
     })?;
     Ok(confirmed.then(|| Finding::NeighboursMissing {
         attachment: record.id.clone(),
-        bridge: plan.bridge.clone(),
+        bridge: routed_by.to_owned(),
         addresses,
     }))
+}
+
+/// The link that the host reaches the container by.
+fn routed_by<'r>(record: &'r AttachmentRecord, plan: &'r BridgePlan) -> &'r str {
+    let other = record.link.as_ref().and_then(|part| part.routed_by.as_deref());
+    other.unwrap_or(&plan.bridge)
 }
 
 /// The entries that stand for an attachment.
@@ -120,14 +131,19 @@ pub(super) fn mend(node: &Node, id: &AttachmentId) -> Result<()> {
             // What is a port's can be set once it is one.
             changes.push(Change::Link(LinkChange { hairpin, isolated, ..own() }));
         }
+        let link = rtnl.link(routed_by(record, &plan))?.map_or(bridge.index, |link| link.index);
         changes.extend(neighbours(record).into_iter().map(|(address, mac)| Change::Neighbour {
-            link: bridge.index,
+            link,
             address,
             mac,
         }));
         rtnl.apply(&changes).map_err(|refused| Error::Kernel(refused.error))?;
+        if astray {
+            let _ = rtnl.wait_up(end.index, CARRIER);
+            veth::set_vlans(&mut rtnl, host, &plan)?;
+        }
         // A port that stayed one kept its VLANs.
-        if astray { veth::set_vlans(&mut rtnl, host, &plan) } else { Ok(()) }
+        Ok(())
     })
     .map(drop)
 }

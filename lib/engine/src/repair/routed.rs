@@ -8,6 +8,7 @@ use cleat_kernel::{Change, Link, LinkChange, Rtnl};
 use ipnet::IpNet;
 
 use super::Finding;
+use super::ends::CARRIER;
 use super::picture::{Live, Picture, is_attached, plan_of, with_attached};
 use crate::error::Result;
 use crate::identity::AttachmentId;
@@ -101,6 +102,7 @@ pub(super) fn mend(node: &Node, id: &AttachmentId) -> Result<()> {
                 Err(refused) => return Err(refused.error.into()),
             }
         }
+        let _ = rtnl.wait_up(index, CARRIER);
         Ok(())
     })
     .map(drop)
