@@ -6,6 +6,7 @@
 //@ vm-tools: mkfs.ext4 mkfs.xfs /etc/mke2fs.conf /usr/bin/mount /usr/bin/umount
 //@ vm-prepare: mkdir -p /opt /var/lib/nfs; echo '_rpc:x:101:65534::/run/rpcbind:/bin/false' >/etc/passwd
 //@ vm-prepare: echo 'root:x:0:0::/root:/bin/sh' >>/etc/passwd; echo 'nogroup:x:65534:' >/etc/group
+//@ vm-prepare: mkdir -p /run/rpcbind; ln -s /run /var/run; rpcbind -w -i
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,11 +17,10 @@ use serde_json::{Value, json};
 
 /// The server's own mounts and files; `$VERSIONS` are options of rpc.nfsd.
 const SERVER: &str = "
-    mount -t tmpfs none /var/lib; mount -t tmpfs none /run; mkdir -p /var/lib/nfs/v4recovery /run/rpcbind
+    mount -t tmpfs none /var/lib; mkdir -p /run/srv /var/lib/nfs/v4recovery; mount -t tmpfs none /run/srv
     : >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab
     mount -t nfsd nfsd /proc/fs/nfsd; mkdir -p /run/srv/export/old
     echo served >/run/srv/export/f; chmod 777 /run/srv/export
-    [ -z \"$RPCBIND\" ] || rpcbind -w -i
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=7 '*:/run/srv/export'
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=8 '10.9.9.9:/run/srv'
     echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime
@@ -36,16 +36,35 @@ struct Server {
 }
 
 impl Server {
-    fn start(node: &VolumeNode, versions: &str, speaks_3: bool) -> Self {
+    /// Of version 4, on the LAN.
+    fn start(node: &VolumeNode) -> Self {
+        Self::run(node, &node.lab().lan.path().display().to_string(), ["-N 3 -V 4.2", "-N 3 -N 2"])
+    }
+
+    /// Of version 3, which registers with the machine's own rpcbind; the kernel finds that only
+    /// from the machine's own namespace, to which the node has a link of its own.
+    fn start_version_3(node: &VolumeNode) -> Self {
+        let ip = |line: &str| {
+            let done = Command::new("ip").args(line.split(' ')).status().unwrap();
+            assert!(done.success(), "ip {line}");
+        };
+        node.lab().host.ip("link add nfs0 type veth peer name nfs0 netns 1");
+        node.lab().host.ip(&format!("addr add {}/24 dev nfs0", "10.7.0.1"));
+        node.lab().host.ip("link set nfs0 up");
+        ip(&format!("addr add {ADDRESS_3}/24 dev nfs0"));
+        ip("link set nfs0 up");
+        Self::run(node, "/proc/1/ns/net", ["-V 3 -N 4", "-p 20048"])
+    }
+
+    fn run(node: &VolumeNode, namespace: &str, [versions, mountd]: [&str; 2]) -> Self {
         let ready = node.enclosure().folder().join("nfs-ready");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(node.enclosure().folder().join("nfs.log")).unwrap();
         let child = Command::new("nsenter")
-            .arg(format!("--net={}", node.lab().lan.path().display()))
+            .arg(format!("--net={namespace}"))
             .args(["unshare", "-m", "--propagation", "private", "sh", "-ec", SERVER])
             .env("VERSIONS", versions)
-            .env("RPCBIND", if speaks_3 { "1" } else { "" })
-            .env("MOUNTD", if speaks_3 { "" } else { "-N 3 -N 2" })
+            .env("MOUNTD", mountd)
             .env("READY", &ready)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -65,7 +84,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its threads are the kernel's; mountd and rpcbind share its mount namespace.
+        // Its threads are the kernel's; mountd shares its mount namespace.
         let stop = "mount -t nfsd nfsd /proc/fs/nfsd; rpc.nfsd 0";
         let id = self.child.id().to_string();
         let _ = Command::new("nsenter").args(["-t", &id, "-n", "-m", "sh", "-c", stop]).status();
@@ -85,6 +104,7 @@ impl Drop for Server {
 }
 
 const ADDRESS: &str = "192.0.2.2";
+const ADDRESS_3: &str = "10.7.0.2";
 
 fn nfs(words: &str) -> Value {
     json!({"type": "nfs", "device": format!("{ADDRESS}:/run/srv/export"), "o": words})
@@ -97,7 +117,7 @@ fn line_of(node: &VolumeNode, name: &str) -> String {
 #[test]
 fn version_4() {
     let node = VolumeNode::new("");
-    let server = Server::start(&node, "-N 3 -V 4.2", false);
+    let server = Server::start(&node);
     node.create("v", nfs(""));
     let path = node.mount("v", "1").display().to_string();
     let inside = |line: &str| node.enclosure().try_sh(line);
@@ -149,15 +169,16 @@ fn version_4() {
 #[test]
 fn version_3() {
     let node = VolumeNode::new("");
-    let _server = Server::start(&node, "-V 3 -N 4", true);
-    node.create("v", nfs(""));
+    let nfs_3 = |words: &str| json!({"type": "nfs", "device": format!("{ADDRESS_3}:/run/srv/export"), "o": words});
+    let _server = Server::start_version_3(&node);
+    node.create("v", nfs_3(""));
     let path = node.mount("v", "1").display().to_string();
     assert_eq!(node.enclosure().sh(&format!("cat {path}/f")), "served\n");
     let line = line_of(&node, "v");
     assert!(line.contains("vers=3") && line.contains("local_lock=all"), "{line}");
     let status = node.get("v").unwrap()["Status"].clone();
     assert!(status["Warnings"][0].as_str().unwrap().contains("rpc.statd"), "{status}");
-    node.create("strict", nfs("vers=3,locks=required"));
+    node.create("strict", nfs_3("vers=3,locks=required"));
     let error = node.error("Mount", json!({"Name": "strict", "ID": "1"}));
     assert!(error.contains("rpc.statd does not run"), "{error}");
     node.unmount("v", "1");
@@ -168,7 +189,7 @@ fn version_3() {
 #[test]
 fn a_dead_server() {
     let node = VolumeNode::new("");
-    let server = Server::start(&node, "-N 3 -V 4.2", false);
+    let server = Server::start(&node);
     let _driver = node.driver("--measure 1");
     for name in ["a", "b"] {
         node.create(name, nfs("hard,timeout=4"));
