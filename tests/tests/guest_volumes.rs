@@ -2,11 +2,10 @@
 //! lab's LAN, and project quotas.
 //@ vm-modules: nfs nfsv3 nfsv4 nfsd lockd loop ext4 xfs quota_v2 crc32c_generic
 //@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout /usr/bin/flock
-//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpcbind /etc/netconfig /etc/protocols /etc/services
+//@ vm-tools: rpc.nfsd exportfs rpc.mountd /etc/netconfig /etc/protocols /etc/services
 //@ vm-tools: mkfs.ext4 mkfs.xfs /etc/mke2fs.conf /usr/bin/mount /usr/bin/umount
-//@ vm-prepare: mkdir -p /opt /var/lib/nfs; echo '_rpc:x:101:65534::/run/rpcbind:/bin/false' >/etc/passwd
-//@ vm-prepare: echo 'root:x:0:0::/root:/bin/sh' >>/etc/passwd; echo 'nogroup:x:65534:' >/etc/group
-//@ vm-prepare: mkdir -p /run/rpcbind; ln -s /run /var/run; rpcbind -w -i
+//@ vm-prepare: mkdir -p /opt /var/lib/nfs
+//@ vm-prepare: echo 'root:x:0:0::/root:/bin/sh' >/etc/passwd; echo 'nogroup:x:65534:' >/etc/group
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use cleat_tests::{VolumeNode, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// The server's own mounts and files; `$VERSIONS` are options of rpc.nfsd.
+/// The server's own mounts and files. Of version 4, which needs no rpcbind.
 const SERVER: &str = "
     mount -t tmpfs none /var/lib; mkdir -p /run/srv /var/lib/nfs/v4recovery; mount -t tmpfs none /run/srv
     : >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab
@@ -24,8 +23,8 @@ const SERVER: &str = "
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=7 '*:/run/srv/export'
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=8 '10.9.9.9:/run/srv'
     echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime
-    rpc.mountd $MOUNTD
-    rpc.nfsd --no-udp $VERSIONS 4
+    rpc.mountd -N 3 -N 2
+    rpc.nfsd --no-udp -N 3 -V 4.2 4
     echo Y >/proc/fs/nfsd/v4_end_grace || true
     : >$READY
     exec sleep 600";
@@ -36,35 +35,13 @@ struct Server {
 }
 
 impl Server {
-    /// Of version 4, on the LAN.
     fn start(node: &VolumeNode) -> Self {
-        Self::run(node, &node.lab().lan.path().display().to_string(), ["-N 3 -V 4.2", "-N 3 -N 2"])
-    }
-
-    /// Of version 3, which registers with the machine's own rpcbind; the kernel finds that only
-    /// from the machine's own namespace, to which the node has a link of its own.
-    fn start_version_3(node: &VolumeNode) -> Self {
-        let ip = |line: &str| {
-            let done = Command::new("ip").args(line.split(' ')).status().unwrap();
-            assert!(done.success(), "ip {line}");
-        };
-        node.lab().host.ip("link add nfs0 type veth peer name nfs0 netns 1");
-        node.lab().host.ip(&format!("addr add {}/24 dev nfs0", "10.7.0.1"));
-        node.lab().host.ip("link set nfs0 up");
-        ip(&format!("addr add {ADDRESS_3}/24 dev nfs0"));
-        ip("link set nfs0 up");
-        Self::run(node, "/proc/1/ns/net", ["-V 3 -N 4", "-p 20048"])
-    }
-
-    fn run(node: &VolumeNode, namespace: &str, [versions, mountd]: [&str; 2]) -> Self {
         let ready = node.enclosure().folder().join("nfs-ready");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(node.enclosure().folder().join("nfs.log")).unwrap();
         let child = Command::new("nsenter")
-            .arg(format!("--net={namespace}"))
+            .arg(format!("--net={}", node.lab().lan.path().display()))
             .args(["unshare", "-m", "--propagation", "private", "sh", "-ec", SERVER])
-            .env("VERSIONS", versions)
-            .env("MOUNTD", mountd)
             .env("READY", &ready)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -85,9 +62,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Its threads are the kernel's; mountd shares its mount namespace.
-        let stop = "mount -t nfsd nfsd /proc/fs/nfsd; rpc.nfsd 0";
         let id = self.child.id().to_string();
-        let _ = Command::new("nsenter").args(["-t", &id, "-n", "-m", "sh", "-c", stop]).status();
+        let _ = Command::new("nsenter").args(["-t", &id, "-n", "-m", "rpc.nfsd", "0"]).status();
         let own = std::fs::read_link(format!("/proc/{id}/ns/mnt")).ok();
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
@@ -104,7 +80,6 @@ impl Drop for Server {
 }
 
 const ADDRESS: &str = "192.0.2.2";
-const ADDRESS_3: &str = "10.7.0.2";
 
 fn nfs(words: &str) -> Value {
     json!({"type": "nfs", "device": format!("{ADDRESS}:/run/srv/export"), "o": words})
@@ -164,25 +139,6 @@ fn version_4() {
     drop(server);
     let error = node.error("Create", json!({"Name": "late", "Opts": nfs("")}));
     assert!(error.contains("nothing listens there"), "{error}");
-}
-
-#[test]
-fn version_3() {
-    let node = VolumeNode::new("");
-    let nfs_3 = |words: &str| json!({"type": "nfs", "device": format!("{ADDRESS_3}:/run/srv/export"), "o": words});
-    let _server = Server::start_version_3(&node);
-    node.create("v", nfs_3(""));
-    let path = node.mount("v", "1").display().to_string();
-    assert_eq!(node.enclosure().sh(&format!("cat {path}/f")), "served\n");
-    let line = line_of(&node, "v");
-    assert!(line.contains("vers=3") && line.contains("local_lock=all"), "{line}");
-    let status = node.get("v").unwrap()["Status"].clone();
-    assert!(status["Warnings"][0].as_str().unwrap().contains("rpc.statd"), "{status}");
-    node.create("strict", nfs_3("vers=3,locks=required"));
-    let error = node.error("Mount", json!({"Name": "strict", "ID": "1"}));
-    assert!(error.contains("rpc.statd does not run"), "{error}");
-    node.unmount("v", "1");
-    assert!(node.mounts().is_empty());
 }
 
 /// A server that dies hangs nobody but who reads from it.
