@@ -2,10 +2,10 @@
 //! lab's LAN, and project quotas.
 //@ vm-modules: nfs nfsv3 nfsv4 nfsd lockd loop ext4 xfs quota_v2 crc32c_generic
 //@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout /usr/bin/flock
-//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpcbind /etc/netconfig /etc/protocols /etc/services
+//@ vm-tools: rpc.nfsd exportfs rpc.mountd /etc/netconfig /etc/protocols /etc/services
 //@ vm-tools: mkfs.ext4 mkfs.xfs /etc/mke2fs.conf /usr/bin/mount /usr/bin/umount
-//@ vm-prepare: mkdir -p /opt /var/lib/nfs; echo '_rpc:x:101:65534::/run/rpcbind:/bin/false' >/etc/passwd
-//@ vm-prepare: echo 'root:x:0:0::/root:/bin/sh' >>/etc/passwd; echo 'nogroup:x:65534:' >/etc/group
+//@ vm-prepare: mkdir -p /opt /var/lib/nfs
+//@ vm-prepare: echo 'root:x:0:0::/root:/bin/sh' >/etc/passwd; echo 'nogroup:x:65534:' >/etc/group
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,18 +14,17 @@ use cleat_tests::{VolumeNode, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// The server's own mounts and files; `$VERSIONS` are options of rpc.nfsd.
+/// The server's own mounts and files. Of version 4, which needs no rpcbind.
 const SERVER: &str = "
-    mount -t tmpfs none /var/lib; mount -t tmpfs none /run; mkdir -p /var/lib/nfs/v4recovery /run/rpcbind
+    mount -t tmpfs none /var/lib; mkdir -p /run/srv /var/lib/nfs/v4recovery; mount -t tmpfs none /run/srv
     : >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab
     mount -t nfsd nfsd /proc/fs/nfsd; mkdir -p /run/srv/export/old
     echo served >/run/srv/export/f; chmod 777 /run/srv/export
-    [ -z \"$RPCBIND\" ] || rpcbind -w -i
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=7 '*:/run/srv/export'
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=8 '10.9.9.9:/run/srv'
     echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime
-    rpc.mountd $MOUNTD
-    rpc.nfsd --no-udp $VERSIONS 4
+    rpc.mountd -N 3 -N 2
+    rpc.nfsd --no-udp -N 3 -V 4.2 4
     echo Y >/proc/fs/nfsd/v4_end_grace || true
     : >$READY
     exec sleep 600";
@@ -36,16 +35,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(node: &VolumeNode, versions: &str, speaks_3: bool) -> Self {
+    fn start(node: &VolumeNode) -> Self {
         let ready = node.enclosure().folder().join("nfs-ready");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(node.enclosure().folder().join("nfs.log")).unwrap();
         let child = Command::new("nsenter")
             .arg(format!("--net={}", node.lab().lan.path().display()))
             .args(["unshare", "-m", "--propagation", "private", "sh", "-ec", SERVER])
-            .env("VERSIONS", versions)
-            .env("RPCBIND", if speaks_3 { "1" } else { "" })
-            .env("MOUNTD", if speaks_3 { "" } else { "-N 3 -N 2" })
             .env("READY", &ready)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -65,10 +61,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its threads are the kernel's; mountd and rpcbind share its mount namespace.
-        let stop = "mount -t nfsd nfsd /proc/fs/nfsd; rpc.nfsd 0";
+        // Its threads are the kernel's; mountd shares its mount namespace.
         let id = self.child.id().to_string();
-        let _ = Command::new("nsenter").args(["-t", &id, "-n", "-m", "sh", "-c", stop]).status();
+        let _ = Command::new("nsenter").args(["-t", &id, "-n", "-m", "rpc.nfsd", "0"]).status();
         let own = std::fs::read_link(format!("/proc/{id}/ns/mnt")).ok();
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
@@ -97,7 +92,7 @@ fn line_of(node: &VolumeNode, name: &str) -> String {
 #[test]
 fn version_4() {
     let node = VolumeNode::new("");
-    let server = Server::start(&node, "-N 3 -V 4.2", false);
+    let server = Server::start(&node);
     node.create("v", nfs(""));
     let path = node.mount("v", "1").display().to_string();
     let inside = |line: &str| node.enclosure().try_sh(line);
@@ -146,29 +141,11 @@ fn version_4() {
     assert!(error.contains("nothing listens there"), "{error}");
 }
 
-#[test]
-fn version_3() {
-    let node = VolumeNode::new("");
-    let _server = Server::start(&node, "-V 3 -N 4", true);
-    node.create("v", nfs(""));
-    let path = node.mount("v", "1").display().to_string();
-    assert_eq!(node.enclosure().sh(&format!("cat {path}/f")), "served\n");
-    let line = line_of(&node, "v");
-    assert!(line.contains("vers=3") && line.contains("local_lock=all"), "{line}");
-    let status = node.get("v").unwrap()["Status"].clone();
-    assert!(status["Warnings"][0].as_str().unwrap().contains("rpc.statd"), "{status}");
-    node.create("strict", nfs("vers=3,locks=required"));
-    let error = node.error("Mount", json!({"Name": "strict", "ID": "1"}));
-    assert!(error.contains("rpc.statd does not run"), "{error}");
-    node.unmount("v", "1");
-    assert!(node.mounts().is_empty());
-}
-
 /// A server that dies hangs nobody but who reads from it.
 #[test]
 fn a_dead_server() {
     let node = VolumeNode::new("");
-    let server = Server::start(&node, "-N 3 -V 4.2", false);
+    let server = Server::start(&node);
     let _driver = node.driver("--measure 1");
     for name in ["a", "b"] {
         node.create(name, nfs("hard,timeout=4"));

@@ -187,7 +187,9 @@ fn quotas_are_refused_with_what_the_file_system_lacks() {
 #[test]
 fn servers_that_are_not_there_are_named_early() {
     let node = VolumeNode::new("");
-    let create = |options: serde_json::Value| json!({"Name": "n", "Opts": options});
+    let create_named =
+        |name: &str, options: serde_json::Value| json!({"Name": name, "Opts": options});
+    let create = |options: serde_json::Value| create_named("n", options);
     let nfs = |server: &str, words: &str| json!({"type": "nfs", "device": format!("{server}:/export"), "o": words});
     for (server, words, part) in [
         ("127.0.0.1", "vers=4", "Connection refused"),
@@ -205,6 +207,9 @@ fn servers_that_are_not_there_are_named_early() {
     let status = &node.get("n").unwrap()["Status"];
     assert_eq!((status["Health"].as_str(), status["Mounts"].as_u64()), (Some("failing"), Some(0)));
     assert!(node.mounts().is_empty());
+    node.done("Create", create_named("l", nfs("127.0.0.1", "nocheck,vers=3,locks=required")));
+    let error = node.error("Mount", json!({"Name": "l", "ID": "1"}));
+    assert!(error.contains("rpc.statd does not run"), "{error}");
     // One that takes connections and says nothing.
     let silent = node.enclosure().daemon(
         "socat TCP-LISTEN:2049,fork,reuseaddr EXEC:'sleep 60'",

@@ -62,9 +62,22 @@ impl Volumes {
         let record = self.record(&name)?;
         let mut uses = self.uses(&name)?;
         let path = self.stage(&record, &mut uses, deadline)?;
+        let was_unused = uses.is_unused();
         uses.add(id);
-        self.save_uses(&name, &uses)?;
-        Ok(path)
+        let saved = self.save_uses(&name, &uses);
+        if saved.is_err() && was_unused && needs_mount(&record.spec) {
+            self.take_off(&name, &path, deadline);
+        }
+        saved.map(|()| path)
+    }
+
+    /// Unmounts what must not stay after a failure, whose error is what matters.
+    fn take_off(&self, name: &VolumeName, path: &Path, deadline: Deadline) {
+        if let Ok(Some(mount)) = mounted(path)
+            && let Err(error) = self.unmount_path(name, &mount, deadline)
+        {
+            self.warn(&format!("volume {name}: {error}"));
+        }
     }
 
     /// One use less. An id that is not known is a success: it may have been counted down before a
@@ -119,6 +132,8 @@ impl Volumes {
                 Ok(path)
             }
             Err(error) => {
+                // Of a child that had attached it when its time was over.
+                self.take_off(&record.name, &path, deadline);
                 uses.phase = Phase::Idle;
                 uses.failure = Some(Failure { text: error.to_string(), at: time::now() });
                 // The error itself is what the caller needs to know.

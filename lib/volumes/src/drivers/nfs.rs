@@ -284,6 +284,9 @@ fn explain(nfs: &Nfs, source: &str, error: &KernelError, version: NfsVersion) ->
         }
         Some(Errno::CONNREFUSED) => "nothing listens on the server's port".to_owned(),
         Some(Errno::TIMEDOUT) => "the server did not answer".to_owned(),
+        Some(Errno::OPNOTSUPP) if version == NfsVersion::V3 => {
+            "the server's rpcbind knows of no mountd there; mountport= names its port".to_owned()
+        }
         Some(Errno::NODEV) => "this kernel has no NFS client (modprobe nfs)".to_owned(),
         _ => String::new(),
     };
