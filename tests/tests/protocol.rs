@@ -23,6 +23,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("firewall", json!({}), "0.4.0"),
         ("tuning", json!({}), "0.1.0"),
         ("bandwidth", json!({}), "0.3.0"),
+        ("sbr", json!({}), "0.1.0"),
     ];
     if !lab.is_reference() {
         all.push(("none", json!({}), "0.1.0"));
@@ -35,7 +36,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
 
 /// A chained plugin, which needs an earlier result.
 fn is_chained(plugin: &str) -> bool {
-    ["portmap", "firewall", "tuning", "bandwidth"].contains(&plugin)
+    ["portmap", "firewall", "tuning", "bandwidth", "sbr"].contains(&plugin)
 }
 
 /// A clear answer of a plugin whose kind of link this kernel does not have.

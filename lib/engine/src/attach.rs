@@ -378,7 +378,7 @@ fn with_default_routes(plan: &AttachmentPlan, mut grants: Grants) -> Grants {
     grants
 }
 
-fn everywhere(ipv6: bool) -> IpNet {
+pub(crate) fn everywhere(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
 }
 

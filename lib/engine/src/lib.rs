@@ -29,6 +29,7 @@ pub mod repair;
 pub mod ruleset;
 pub mod service;
 mod settings;
+pub mod source_routing;
 mod status;
 pub mod tuning;
 mod undo;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::link::{Mac, iff, ifla};
 use crate::netns::Namespace;
+use crate::rule::{self, Rule};
 use crate::shaping::Shaping;
 use crate::virtual_link::{self, VirtualLink};
 use crate::wire::{Batch, Message, flags};
@@ -112,6 +113,10 @@ pub enum Change<'a> {
         /// The VLAN that is taken away first.
         without: Option<u16>,
     },
+    /// A routing rule that must not be there.
+    AddRule(Rule),
+    /// Removal of a routing rule.
+    DeleteRule(Rule),
     /// How a link's traffic is shaped.
     Shape(Shaping<'a>),
 }
@@ -231,6 +236,10 @@ impl Change<'_> {
                 ("add neighbour", format!("{address} at {mac}"))
             }
             Self::DeleteNeighbour { address, .. } => ("delete neighbour", address.to_string()),
+            Self::AddRule(r) => ("add rule", format!("from {} to table {}", r.source, r.table)),
+            Self::DeleteRule(r) => {
+                ("delete rule", format!("from {} to table {}", r.source, r.table))
+            }
             Self::Shape(shaping) => shaping.describe(),
             Self::PortVlans { link, .. } => ("set VLANs of bridge port", link.to_string()),
         }
@@ -287,6 +296,8 @@ impl Change<'_> {
                 let mut m = batch.message(RTM_DELNEIGH, 0, &ndmsg(*link, *address));
                 add_ip(&mut m, 1, *address);
             }
+            Self::AddRule(added) => rule::encode(batch, true, added),
+            Self::DeleteRule(gone) => rule::encode(batch, false, gone),
             Self::Shape(shaping) => return shaping.encode(batch),
             Self::PortVlans { link, pvid, tagged, without } => {
                 return encode_vlans(batch, *link, (*pvid, *without), tagged);
@@ -334,7 +345,7 @@ pub(crate) fn family(address: IpAddr) -> u8 {
     (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
 }
 
-fn add_ip(message: &mut Message<'_>, kind: u16, address: IpAddr) {
+pub(crate) fn add_ip(message: &mut Message<'_>, kind: u16, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => message.bytes(kind, &v4.octets()),
         IpAddr::V6(v6) => message.bytes(kind, &v6.octets()),
