@@ -47,6 +47,12 @@ fn ptp() -> Value {
         {"type": "ptp", "ipMasq": true, "ipam": pool}]})
 }
 
+fn host_device() -> Value {
+    json!({"cniVersion": "1.1.0", "name": "net", "plugins": [
+        {"type": "host-device", "device": "eth0", "ipam": {"type": "host-local", "ranges": [
+            [{"subnet": "192.0.2.0/24", "rangeStart": "192.0.2.100"}]]}}]})
+}
+
 fn ports() -> Value {
     json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
         {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]})
@@ -197,6 +203,16 @@ fn tuning_refused() {
 #[test]
 fn tuning_killed() {
     interrupt(conflist(), 3, Fault::Killed, 1);
+}
+
+#[test]
+fn host_device_refused() {
+    interrupt(host_device(), 0, Fault::Refused, 1);
+}
+
+#[test]
+fn host_device_killed() {
+    interrupt(host_device(), 0, Fault::Killed, 1);
 }
 
 #[test]

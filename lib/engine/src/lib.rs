@@ -9,6 +9,7 @@ mod check;
 mod collect;
 mod container;
 mod detach;
+mod device;
 pub mod error;
 pub mod forwarding;
 pub mod guard;

@@ -172,6 +172,10 @@ pub struct LinkChange<'a> {
     pub master: Option<u32>,
     /// A bridge filters VLANs.
     pub vlan_filtering: Option<bool>,
+    /// A new alias; empty for none.
+    pub alias: Option<&'a str>,
+    /// A namespace to move to, before it is renamed: it goes down on the way.
+    pub netns: Option<&'a Namespace>,
 }
 
 /// A route.
@@ -419,6 +423,12 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
     }
     if let Some(mac) = change.mac {
         m.bytes(ifla::ADDRESS, &mac.0);
+    }
+    if let Some(alias) = change.alias {
+        m.bytes(ifla::IFALIAS, alias.as_bytes());
+    }
+    if let Some(netns) = change.netns {
+        m.u32(ifla::NET_NS_FD, fd_of(netns));
     }
     if change.hairpin.is_some() || change.isolated.is_some() {
         m.nest(ifla::LINKINFO, |info| {
