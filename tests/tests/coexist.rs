@@ -53,6 +53,7 @@ fn chains() -> Vec<(&'static str, Vec<Value>)> {
         ("bridge, firewall", vec![bridge(), firewall("open")]),
         ("bridge, tuning", vec![bridge(), tuning()]),
         ("bridge, bandwidth", vec![bridge(), bandwidth()]),
+        ("bridge, sbr", vec![bridge(), json!({"type": "sbr"})]),
         ("all", vec![bridge(), portmap(), firewall("same-bridge"), tuning()]),
     ]
 }

@@ -16,6 +16,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("ptp", json!({"ipam": pool}), "0.1.0"),
         ("ipvlan", json!({"master": "eth0", "ipam": pool}), "0.1.0"),
         ("vlan", json!({"master": "eth0", "vlanId": 5, "ipam": pool}), "0.1.0"),
+        ("host-device", json!({"device": "eth0", "ipam": pool}), "0.1.0"),
         ("loopback", json!({}), "0.1.0"),
         ("host-local", json!({"ipam": pool}), "0.1.0"),
         ("static", json!({"ipam": fixed}), "0.1.0"),
@@ -23,6 +24,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("firewall", json!({}), "0.4.0"),
         ("tuning", json!({}), "0.1.0"),
         ("bandwidth", json!({}), "0.3.0"),
+        ("sbr", json!({}), "0.1.0"),
     ];
     if !lab.is_reference() {
         all.push(("none", json!({}), "0.1.0"));
@@ -35,7 +37,7 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
 
 /// A chained plugin, which needs an earlier result.
 fn is_chained(plugin: &str) -> bool {
-    ["portmap", "firewall", "tuning", "bandwidth"].contains(&plugin)
+    ["portmap", "firewall", "tuning", "bandwidth", "sbr"].contains(&plugin)
 }
 
 /// A clear answer of a plugin whose kind of link this kernel does not have.
@@ -286,6 +288,10 @@ fn detach_without_a_namespace_succeeds_again_and_again() {
     let lab = Lab::still();
     let container = lab.container();
     for (plugin, section, first) in plugins(&lab) {
+        if lab.is_reference() && plugin == "sbr" {
+            // It fails without one.
+            continue;
+        }
         for version in VERSIONS.iter().filter(|v| **v >= first && **v <= newest(&lab)) {
             let config = config(plugin, &section, version);
             let base = call(&lab, plugin, "DEL", &container, &config);

@@ -23,7 +23,7 @@ use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
 use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
 use crate::undo::Undo;
 use crate::veth::Near;
-use crate::{Node, detach, ptp, service, veth, virtual_link};
+use crate::{Node, detach, device, ptp, service, veth, virtual_link};
 
 /// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
 pub(crate) const CARRIER: Duration = Duration::from_secs(10);
@@ -85,6 +85,9 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     let driver = &plan.network.driver;
     let attached = match (driver, virtual_link::kind_of(driver)) {
         (Driver::Bridge(driver), _) => all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?,
+        (Driver::Device(device), _) => {
+            device::attach(&all, device, &mut rtnl, (&mut record, &mut undo))?
+        }
         (_, Some(kind)) => virtual_link::attach(&all, kind, &mut rtnl, (&mut record, &mut undo))?,
         (_, None) => ptp::attach(&all, &mut rtnl, &mut record, &mut undo)?,
     };
@@ -296,7 +299,8 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
 fn link_part(plan: &AttachmentPlan) -> LinkPart {
     let network = &plan.network;
     let kind = virtual_link::kind_of(&network.driver).map(|kind| kind.name().to_owned());
-    let host = kind.is_none().then(|| plan.id.host_link_name(0));
+    let pair = matches!(network.driver, Driver::Bridge(_) | Driver::Ptp);
+    let host = pair.then(|| plan.id.host_link_name(0));
     let (master, on_bridge) = match &network.driver {
         Driver::Bridge(driver) => (Some(driver.bridge.clone()), true),
         // The host end itself is the link that leads to it.
@@ -314,6 +318,7 @@ fn link_part(plan: &AttachmentPlan) -> LinkPart {
         neighbours: network.permanent_neighbours && on_bridge,
         spoof_guard: network.anti_spoof != AntiSpoof::Off && on_bridge,
         strict: network.anti_spoof == AntiSpoof::Strict && on_bridge,
+        moved: None,
         host_access: None,
     }
 }
@@ -380,7 +385,7 @@ fn with_default_routes(plan: &AttachmentPlan, mut grants: Grants) -> Grants {
     grants
 }
 
-fn everywhere(ipv6: bool) -> IpNet {
+pub(crate) fn everywhere(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
 }
 

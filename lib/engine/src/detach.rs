@@ -12,7 +12,7 @@ use crate::identity::AttachmentId;
 use crate::plan::Lessor;
 use crate::record::{AttachmentRecord, LinkPart};
 use crate::ruleset::{self, Ruleset, legacy};
-use crate::{Node, bandwidth, ports, virtual_link};
+use crate::{Node, bandwidth, device, ports, virtual_link};
 
 /// What a front knows of an attachment that is to go.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Detach {
     /// The interface may be deleted in the container where there is no record of it: made by
     /// another program, or the record is lost.
     pub delete_interface: bool,
+    /// The interface is a device of the host's, to be given back instead.
+    pub is_device: bool,
     /// Its addresses as the runtime remembers them.
     pub addresses: Vec<IpAddr>,
     /// The bridge of its network.
@@ -99,7 +101,10 @@ pub(crate) fn take_back(
             }
             None => {
                 let path = netns.or(record.netns.as_ref().map(|n| n.path.as_path()));
-                note(errors, virtual_link::remove(node, record, path));
+                match &link.moved {
+                    Some(moved) => note(errors, device::give_back(record, moved, path)),
+                    None => note(errors, virtual_link::remove(node, record, path)),
+                }
             }
         }
     }
@@ -176,7 +181,13 @@ fn remove_unknown(node: &Node, asked: &Detach, lessor: &mut dyn Lessor, errors: 
     if let Some(netns) = asked.netns.as_deref().and_then(|path| Namespace::open(path).ok())
         && !netns.is_current()
     {
-        note(errors, remove_inside(&netns, &asked.id.slot, &mut addresses));
+        note(
+            errors,
+            match asked.is_device {
+                true => device::give_back_unknown(&netns, &asked.id),
+                false => remove_inside(&netns, &asked.id.slot, &mut addresses),
+            },
+        );
     }
     note(errors, legacy::remove(ruleset.backend(), &asked.id, &addresses));
     let host = asked.id.host_link_name(0);

@@ -84,6 +84,8 @@ pub enum Driver {
     Vlan(VlanPlan),
     /// A link that leads nowhere.
     Dummy,
+    /// A device of the host's.
+    Device(Device),
 }
 
 /// A bridge network's own settings.
@@ -170,6 +172,28 @@ pub struct VlanPlan {
     pub id: u16,
     /// The master is to be looked for in the container's namespace.
     pub master_in_container: bool,
+}
+
+/// Which of the host's devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// By its name.
+    Name(String),
+    /// By its link address.
+    Mac(Mac),
+    /// By its folder in sysfs.
+    Folder(PathBuf),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Mac(mac) => write!(f, "{mac}"),
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+        }
+    }
 }
 
 /// Macvlan modes.

@@ -195,6 +195,9 @@ pub struct LinkPart {
     /// Only its own addresses are let through.
     #[serde(default)]
     pub strict: bool,
+    /// It is a device of the host's, to be given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MovedDevice>,
     /// The host's own interface for reaching containers beside a macvlan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_access: Option<String>,
@@ -205,6 +208,18 @@ impl LinkPart {
     pub(crate) fn routed(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| *host == self.master)
     }
+}
+
+/// A device of the host's that is in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedDevice {
+    /// Its name on the host.
+    pub name: String,
+    /// Its alias there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// It was up there.
+    pub was_up: bool,
 }
 
 /// Published ports of an attachment.

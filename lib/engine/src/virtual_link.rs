@@ -35,12 +35,12 @@ fn below(driver: &Driver) -> Option<Below<'_>> {
         Driver::Macvlan(plan) => (plan.master.as_deref(), plan.master_in_container),
         Driver::Ipvlan(plan) => (plan.master.as_deref(), plan.master_in_container),
         Driver::Vlan(plan) => (Some(plan.master.as_str()), plan.master_in_container),
-        Driver::Dummy | Driver::Bridge(_) | Driver::Ptp => return None,
+        _ => return None,
     };
     Some(Below { name, in_container })
 }
 
-/// The kind of link that a driver makes in the container; `None`: it makes a pair.
+/// The kind of link that a driver makes in the container; `None`: it makes none there alone.
 pub(crate) fn kind_of(driver: &Driver) -> Option<VirtualKind> {
     match driver {
         Driver::Macvlan(plan) => Some(VirtualKind::Macvlan {
@@ -50,7 +50,7 @@ pub(crate) fn kind_of(driver: &Driver) -> Option<VirtualKind> {
         Driver::Ipvlan(plan) => Some(VirtualKind::Ipvlan { mode: plan.mode.number() }),
         Driver::Vlan(plan) => Some(VirtualKind::Vlan { id: plan.id }),
         Driver::Dummy => Some(VirtualKind::Dummy),
-        Driver::Bridge(_) | Driver::Ptp => None,
+        Driver::Bridge(_) | Driver::Ptp | Driver::Device(_) => None,
     }
 }
 

@@ -44,6 +44,7 @@ fn record(node: &Node, number: u32) -> AttachmentRecord {
         neighbours: true,
         spoof_guard: true,
         strict: false,
+        moved: None,
         host_access: None,
         routed_by: None,
     });

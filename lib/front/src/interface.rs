@@ -22,6 +22,9 @@ pub trait Interface {
     /// Without an `ipam` section the addresses of an earlier result are given to it.
     const INHERITS: bool = false;
 
+    /// The interface is a device of the host's, never to be deleted.
+    const IS_DEVICE: bool = false;
+
     /// The link address that is asked for.
     fn mac(_request: &Request) -> Result<Option<Mac>, Error> {
         Ok(None)
@@ -61,7 +64,7 @@ impl<I: Interface> Plugin for InterfacePlugin<I> {
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        del(request, None)
+        detach(request, None, I::IS_DEVICE)
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
@@ -104,12 +107,17 @@ fn attach(
 
 /// DEL. `bridge` is that of the configuration, as far as it can be read.
 pub fn del(request: &Request, bridge: Option<String>) -> Result<(), Error> {
+    detach(request, bridge, false)
+}
+
+fn detach(request: &Request, bridge: Option<String>, is_device: bool) -> Result<(), Error> {
     let node = node();
     let mut addressing = Addressing::read_or_none(&node, request);
     let asked = Detach {
         id: attachment(request),
         netns: request.netns.clone(),
         delete_interface: true,
+        is_device,
         addresses: own_addresses(request),
         bridge,
     };

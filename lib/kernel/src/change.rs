@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::link::{Mac, iff, ifla};
 use crate::netns::Namespace;
+use crate::rule::{self, Rule};
 use crate::shaping::Shaping;
 use crate::virtual_link::{self, VirtualLink};
 use crate::wire::{Batch, Message, flags};
@@ -112,6 +113,10 @@ pub enum Change<'a> {
         /// The VLAN that is taken away first.
         without: Option<u16>,
     },
+    /// A routing rule that must not be there.
+    AddRule(Rule),
+    /// Removal of a routing rule.
+    DeleteRule(Rule),
     /// How a link's traffic is shaped.
     Shape(Shaping<'a>),
 }
@@ -167,6 +172,10 @@ pub struct LinkChange<'a> {
     pub master: Option<u32>,
     /// A bridge filters VLANs.
     pub vlan_filtering: Option<bool>,
+    /// A new alias; empty for none.
+    pub alias: Option<&'a str>,
+    /// A namespace to move to, before it is renamed: it goes down on the way.
+    pub netns: Option<&'a Namespace>,
 }
 
 /// A route.
@@ -231,6 +240,10 @@ impl Change<'_> {
                 ("add neighbour", format!("{address} at {mac}"))
             }
             Self::DeleteNeighbour { address, .. } => ("delete neighbour", address.to_string()),
+            Self::AddRule(r) => ("add rule", format!("from {} to table {}", r.source, r.table)),
+            Self::DeleteRule(r) => {
+                ("delete rule", format!("from {} to table {}", r.source, r.table))
+            }
             Self::Shape(shaping) => shaping.describe(),
             Self::PortVlans { link, .. } => ("set VLANs of bridge port", link.to_string()),
         }
@@ -287,6 +300,8 @@ impl Change<'_> {
                 let mut m = batch.message(RTM_DELNEIGH, 0, &ndmsg(*link, *address));
                 add_ip(&mut m, 1, *address);
             }
+            Self::AddRule(added) => rule::encode(batch, true, added),
+            Self::DeleteRule(gone) => rule::encode(batch, false, gone),
             Self::Shape(shaping) => return shaping.encode(batch),
             Self::PortVlans { link, pvid, tagged, without } => {
                 return encode_vlans(batch, *link, (*pvid, *without), tagged);
@@ -334,7 +349,7 @@ pub(crate) fn family(address: IpAddr) -> u8 {
     (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
 }
 
-fn add_ip(message: &mut Message<'_>, kind: u16, address: IpAddr) {
+pub(crate) fn add_ip(message: &mut Message<'_>, kind: u16, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => message.bytes(kind, &v4.octets()),
         IpAddr::V6(v6) => message.bytes(kind, &v6.octets()),
@@ -408,6 +423,12 @@ fn encode_link(batch: &mut Batch, change: &LinkChange<'_>) -> usize {
     }
     if let Some(mac) = change.mac {
         m.bytes(ifla::ADDRESS, &mac.0);
+    }
+    if let Some(alias) = change.alias {
+        m.bytes(ifla::IFALIAS, alias.as_bytes());
+    }
+    if let Some(netns) = change.netns {
+        m.u32(ifla::NET_NS_FD, fd_of(netns));
     }
     if change.hairpin.is_some() || change.isolated.is_some() {
         m.nest(ifla::LINKINFO, |info| {

@@ -18,6 +18,7 @@ pub mod netns;
 pub mod process;
 pub mod quota;
 pub mod rtnl;
+pub mod rule;
 pub mod shaping;
 pub mod socket;
 pub mod spawn;

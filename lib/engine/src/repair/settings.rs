@@ -25,7 +25,7 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
             network.is_some_and(|network| match network.driver {
                 Driver::Bridge(plan) => plan.gateway,
                 Driver::Ptp => true,
-                Driver::Macvlan(_) | Driver::Ipvlan(_) | Driver::Vlan(_) | Driver::Dummy => false,
+                _ => false,
             })
         };
         let needed = picture.attached(live.node).any(|(_, r)| has(r) && is_routed(r));
