@@ -477,3 +477,25 @@ fn a_service_manager_is_told_and_may_hold_the_socket() {
     assert!(child.wait().unwrap().success());
     assert!(socket.exists(), "the service manager's socket stays");
 }
+
+#[test]
+fn the_units_are_valid_and_the_sandbox_is_tight() {
+    require(&[("systemd-analyze", "systemd")]);
+    let lab = Lab::still();
+    let units = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/systemd");
+    let folder = lab.folder().join("units");
+    fs::create_dir(&folder).unwrap();
+    let netd = lab.programs().path("netd").display().to_string();
+    for name in ["cleat-netd.service", "cleat-netd.socket"] {
+        let text = fs::read_to_string(format!("{units}/{name}")).unwrap();
+        fs::write(folder.join(name), text.replace("/usr/local/bin/netd", &netd)).unwrap();
+    }
+    let unit = folder.join("cleat-netd.service");
+    for args in
+        [&["verify", "--man=no"] as &[&str], &["security", "--offline=true", "--threshold=40"]]
+    {
+        let output = Command::new("systemd-analyze").args(args).arg(&unit).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{args:?}: {said}");
+    }
+}
