@@ -7,9 +7,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cleat_tests::{Attached, Chain, Container, Lab, Outcome, Transport, ranges, require};
+use cleat_tests::{
+    Attached, Chain, Container, Lab, Outcome, Transport, ranges, require, wait_until,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -61,20 +63,8 @@ fn post(lab: &Lab, path: &str, body: &Value) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}")))
 }
 
-fn command(lab: &Lab, line: &str) -> Command {
-    let mut command = lab.host.command(lab.programs().path("cleat"));
-    command.args(line.split_whitespace()).env_remove("CNI_PATH").envs(lab.environment());
-    command
-}
-
 fn cleat(lab: &Lab, line: &str) -> Outcome {
-    let output = command(lab, line).output().unwrap();
-    Outcome {
-        what: format!("cleat {line}"),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Outcome::of(&mut lab.cleat(line))
 }
 
 /// What a command that must succeed prints.
@@ -83,15 +73,6 @@ fn said(lab: &Lab, line: &str) -> String {
     let outcome = cleat(lab, line);
     assert!(outcome.succeeded(), "{outcome:?}");
     outcome.stdout
-}
-
-#[track_caller]
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -237,8 +218,7 @@ fn events_are_listed_and_followed_to_the_end() {
     let all = get(&lab, "/v1/events");
     assert_eq!(all[0]["number"], 1);
     assert!(all.as_array().unwrap().iter().any(|event| event["kind"] == "netd.started"));
-    let following =
-        command(&lab, "events -f --format json").stdout(Stdio::piped()).spawn().unwrap();
+    let following = lab.cleat("events -f --format json").stdout(Stdio::piped()).spawn().unwrap();
     let people = said(&lab, "events");
     assert!(people.contains("netd.started"), "{people}");
     lab.configure_netd(&json!({"dsn": 1}));
@@ -308,7 +288,8 @@ fn top_is_left_by_q_with_the_terminal_as_it_was() {
     let top = lab.programs().path("cleat");
     for key in ["q", "\u{3}"] {
         // A terminal of its own; the key is pressed once the table is there.
-        let line = format!("stty -g; {} top; echo left $?; stty -g", top.display());
+        let top = top.display();
+        let line = format!("stty rows 24 cols 120; stty -g; {top} top; echo left $?; stty -g");
         let mut child = lab
             .host
             .command("script")
@@ -498,4 +479,19 @@ fn the_units_are_valid_and_the_sandbox_is_tight() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn another_server_at_port_53_is_named() {
+    let lab = Lab::new();
+    let _other = lab.host.name_server("0.0.0.0", &[]);
+    let _netd = lab.netd();
+    let (_chain, container, _attached) = attach(&lab);
+    let names = &get(&lab, "/v1/status")["names"];
+    assert_eq!((&names["fallback"], &names["port"]), (&json!(true), &json!(5330)));
+    assert!(said(&lab, "status").contains("another server has port 53"));
+    let doctor = cleat(&lab, "doctor");
+    assert!(doctor.stdout.contains("another server has port 53"), "{doctor:?}");
+    let id = &container.id[..12];
+    assert_eq!(container.ns.look_up("10.88.0.1", id, "A").data, ["10.88.0.2"]);
 }
