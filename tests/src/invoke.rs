@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use serde_json::Value;
@@ -103,16 +103,8 @@ impl<'l> Invocation<'l> {
     pub fn run(&self) -> Outcome {
         let child = self.start();
         let output = child.wait_with_output().unwrap();
-        Outcome {
-            what: format!(
-                "{} {}",
-                self.program,
-                self.env.get("CNI_COMMAND").map_or("".into(), |v| v.to_string_lossy())
-            ),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let verb = self.env.get("CNI_COMMAND").map_or("".into(), |v| v.to_string_lossy());
+        Outcome::new(format!("{} {verb}", self.program), &output)
     }
 
     /// Starts it, its input given. The child's id is the plugin's own: `ip netns exec` becomes it.
@@ -151,6 +143,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a command that is run to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self::new(format!("{command:?}"), &output)
+    }
+
+    fn new(what: String, output: &Output) -> Self {
+        Self {
+            what,
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Standard output as the one JSON document that it must be; null if it is empty.
     #[track_caller]
     pub fn json(&self) -> Value {

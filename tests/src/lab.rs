@@ -1,7 +1,7 @@
 //! One node: folders, a host namespace, and a LAN that it is connected to.
 
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -160,6 +160,13 @@ impl Lab {
         Invocation::new(self, programs.clone(), name)
     }
 
+    /// The `cleat` command on the host; words are separated by spaces.
+    pub fn cleat(&self, line: &str) -> Command {
+        let mut command = self.host.command(self.programs.path("cleat"));
+        command.args(line.split_whitespace()).env_remove("CNI_PATH").envs(self.environment());
+        command
+    }
+
     /// A conflist run by a runtime, with the plugins under test.
     pub fn chain(&self, conflist: Value) -> Chain<'_> {
         Chain::new(self, conflist)
@@ -236,8 +243,9 @@ pub struct Container {
     pub ns: Namespace,
 }
 
-/// Waits for an event that the kernel brings about.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits for an event that somebody else brings about.
+#[track_caller]
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !is_so() {
         assert!(Instant::now() < deadline, "not within 15 s: {what}");

@@ -22,7 +22,7 @@ pub use chain::{Attached, Chain, End, without_empty_dns};
 pub use dns::{Answer, Ask, Manner, Upstream};
 pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use invoke::{Invocation, Outcome};
-pub use lab::{Container, Lab, at_once, ranges};
+pub use lab::{Container, Lab, at_once, ranges, wait_until};
 pub use machine::Report;
 pub use namespace::Namespace;
 pub use netd::Netd;

@@ -41,8 +41,7 @@ impl Lab {
         if !resolv_conf.exists() {
             fs::write(&resolv_conf, format!("nameserver {}\n", Self::LAN[0])).unwrap();
         }
-        let file = folder.join("netd.json");
-        fs::write(&file, config.to_string()).unwrap();
+        let file = self.configure_netd(config);
         let log = folder.join("netd.log");
         let output = File::options().append(true).create(true).open(&log).unwrap();
         let said = fs::metadata(&log).map_or(0, |m| m.len());
@@ -58,6 +57,13 @@ impl Lab {
         let mut netd = Netd { child, log };
         netd.wait_for("it serves", |netd| netd.said_since(said).contains("netd.started"));
         netd
+    }
+
+    /// Writes netd's configuration, which it reads when it starts and on SIGHUP.
+    pub fn configure_netd(&self, config: &Value) -> PathBuf {
+        let file = self.folder().join("daemon/netd.json");
+        fs::write(&file, config.to_string()).unwrap();
+        file
     }
 
     /// The file that stands for the host's /etc/resolv.conf.

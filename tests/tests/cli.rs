@@ -36,13 +36,7 @@ impl Cleat {
     }
 
     fn outcome(&self, mut command: Command) -> Outcome {
-        let output = command.output().unwrap();
-        Outcome {
-            what: format!("{command:?}"),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Outcome::of(&mut command)
     }
 
     /// Words are separated by spaces.

@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cleat_tests::{Attached, Chain, Container, Lab, Netd, Transport, ranges};
+use cleat_tests::{Attached, Chain, Container, Lab, Netd, Transport, ranges, wait_until};
 use serde_json::{Value, json};
 
 const HERE: &str = "[::1]:8080";
@@ -35,15 +35,6 @@ fn published<'l>(lab: &'l Lab, subnets: &[&str]) -> (Chain<'l>, Container, Attac
 fn listens(lab: &Lab, at: &str) -> bool {
     let port = at.rsplit(':').next().unwrap();
     !lab.host.sh(&format!("ss -Htln 'src [::1]:{port}'")).is_empty()
-}
-
-#[track_caller]
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A machine that is stopped and goes on interrupts what waits with a deadline.

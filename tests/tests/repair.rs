@@ -34,15 +34,7 @@ fn publishing(lab: &Lab, port: u16) -> Chain<'_> {
 
 /// `cleat LINE` on the lab's host.
 fn cleat(lab: &Lab, line: &str, env: &[(&str, &str)]) -> Outcome {
-    let mut command = lab.host.command(lab.programs().path("cleat"));
-    command.args(line.split_whitespace()).env_remove("CNI_PATH").envs(lab.environment());
-    let output = command.envs(env.iter().copied()).output().unwrap();
-    Outcome {
-        what: format!("cleat {line}"),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Outcome::of(lab.cleat(line).envs(env.iter().copied()))
 }
 
 /// What `cleat gc` found, as "kind name: why", and mended unless it is told not to.

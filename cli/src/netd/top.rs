@@ -128,7 +128,9 @@ fn is_end(code: KeyCode, modifiers: KeyModifiers) -> bool {
 
 fn draw(all: &[Attachment], before: &HashMap<String, Sums>, since: Duration) -> io::Result<()> {
     let (width, height) = size()?;
-    let (width, height) = (usize::from(width), usize::from(height));
+    // A terminal that does not know its size says nought.
+    let or = |given: u16, usual| if given == 0 { usual } else { usize::from(given) };
+    let (width, height) = (or(width, 80), or(height, 24));
     let mut out = io::stdout().lock();
     queue!(out, cursor::MoveTo(0, 0), Clear(ClearType::All))?;
     let mut shown: Vec<(u64, [String; 8])> = all

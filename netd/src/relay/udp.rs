@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendFlags, send, sendto};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -57,8 +58,9 @@ pub(super) async fn serve(socket: UdpSocket, to: SocketAddr, shared: Arc<Shared>
                             }
                         };
                         session.last.set(Instant::now());
-                        // Lost, like any datagram that there is no room for.
-                        let _ = session.backend.try_send(datagram);
+                        // Not by the runtime, which knows no new socket to be writable yet. What
+                        // there is no room for is lost, like any datagram.
+                        let _ = send(&*session.backend, datagram, SendFlags::DONTWAIT);
                     })
                 });
                 if let Err(error) = passed {
@@ -117,7 +119,7 @@ async fn answer(
         let passed = ready.and_then(|()| {
             take(&backend, |datagram, _| {
                 last.set(Instant::now());
-                let _ = socket.try_send_to(datagram, client);
+                let _ = sendto(&*socket, datagram, SendFlags::DONTWAIT, &client);
             })
         });
         if passed.is_err() {
