@@ -104,3 +104,27 @@ fn containers_of_podman() {
     assert!(lab.leased("podman").is_empty());
     lab.assert_as_before(&before);
 }
+
+#[test]
+fn names_of_podmans_containers() {
+    let lab = Lab::new();
+    let mut list = conflist(&lab);
+    list["plugins"][0]["embeddedDNS"] = json!(true);
+    list["plugins"][0]["capabilities"] = json!({"aliases": true});
+    let netd = lab.netd();
+    let podman = Podman::prepare(&lab);
+    fs::write(lab.folder().join("net.d/87-podman.conflist"), list.to_string()).unwrap();
+    let one = podman.start("one", "");
+    let two = podman.start("two", "--network podman:alias=other");
+    let resolv_conf = podman.run("exec one /bin/cat /etc/resolv.conf");
+    assert!(resolv_conf.contains("nameserver 10.88.0.1"), "{resolv_conf}");
+    let address = two.addresses("eth0")[0].replace("/24", "");
+    for name in ["two", "other", "two.podman"] {
+        let found = podman.run(&format!("exec one /bin/nslookup -type=a {name}"));
+        assert!(found.contains(&address), "{name}: {found}");
+    }
+    podman.end("two", two);
+    assert_eq!(one.look_up("10.88.0.1", "two", "A").code, "Non-Existent Domain");
+    podman.end("one", one);
+    assert!(netd.stop());
+}

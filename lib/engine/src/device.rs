@@ -60,6 +60,7 @@ pub(crate) fn attach<'a>(
         down: false,
         announce: true,
         routed: false,
+        gateway_priority: plan.gateway_priority,
     };
     let configured = container::configure(node, netns, &wanted)?;
     note_netns(record, &configured);
