@@ -199,7 +199,7 @@ pub fn busybox_root(folder: &Path) {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
     fs::copy("/bin/busybox", folder.join("bin/busybox")).unwrap();
-    for applet in ["sh", "ping", "sleep", "ip", "cat", "nc", "true"] {
+    for applet in ["sh", "ping", "sleep", "ip", "cat", "nc", "nslookup", "true"] {
         let link = folder.join("bin").join(applet);
         std::os::unix::fs::symlink("busybox", link).unwrap();
     }
