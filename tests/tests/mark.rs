@@ -83,11 +83,14 @@ fn the_bit_is_the_administrators_to_choose() {
     lab.host.sh(UFW);
     let rules = lab.host.sh(LIST);
     let choose = |text: &str| fs::write(lab.folder().join("config.json"), text).unwrap();
-    let reached = |chain: &Chain<'_>| {
+    // Kept: a namespace that is gone takes its link along at some later time.
+    let mut containers = Vec::new();
+    let mut reached = |chain: &Chain<'_>| {
         let container = lab.container();
         chain.attach(&container);
         container.ns.ask(Transport::Tcp, "192.0.2.2:9000").unwrap();
         container.ns.ask(Transport::Tcp, "[2001:db8::2]:9000").unwrap();
+        containers.push(container);
         lab.host.sh("iptables -S FORWARD; nft list table inet cleat")
     };
     let _lan = lab.lan.serve(9000);
