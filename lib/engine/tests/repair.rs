@@ -45,7 +45,6 @@ fn record(node: &Node, number: u32) -> AttachmentRecord {
         strict: false,
         moved: None,
         host_access: None,
-        routed_by: None,
     });
     let port = u16::try_from(10_000 + number).unwrap();
     let binding =
