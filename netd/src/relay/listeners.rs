@@ -11,6 +11,7 @@ use std::time::Duration;
 use cleat_engine::record::Protocol;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::published::Port;
@@ -27,18 +28,18 @@ const NEVER: Duration = Duration::from_secs(3600);
 pub(super) struct Listeners {
     shared: Arc<Shared>,
     open: BTreeMap<Port, (SocketAddr, JoinHandle<()>)>,
-    has_troubles: bool,
+    due: Instant,
 }
 
 impl Listeners {
     /// None yet.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, open: BTreeMap::new(), has_troubles: false }
+        Self { shared, open: BTreeMap::new(), due: Instant::now() }
     }
 
     /// When to settle again, if nothing happens.
-    pub(super) fn look_again(&self) -> Duration {
-        if self.has_troubles { AGAIN } else { NEVER }
+    pub(super) fn due(&self) -> Instant {
+        self.due
     }
 
     /// Listens at these ports and at no others.
@@ -72,7 +73,7 @@ impl Listeners {
                 }
             }
         }
-        self.has_troubles = !troubles.is_empty();
+        self.due = Instant::now() + if troubles.is_empty() { NEVER } else { AGAIN };
         self.shared.relay.listeners.store(self.open.len() as u64, Ordering::Relaxed);
         self.shared.events.settle("relay", troubles);
     }

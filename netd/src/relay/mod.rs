@@ -75,14 +75,15 @@ async fn relay(
     listeners.settle(&published.wanted());
     let _ = started.send(());
     loop {
-        // What another program holds may be free again, which nobody tells.
-        let again = listeners.look_again();
         tokio::select! {
             ready = changed.readable() => {
                 ready.map_err(watched())?.clear_ready();
-                published.take_in(&shared.node(), &watch.drain()?);
+                if !published.take_in(&shared.node(), &watch.drain()?) {
+                    continue;
+                }
             }
-            () = tokio::time::sleep(again) => {}
+            // What another program holds may be free again, which nobody tells.
+            () = tokio::time::sleep_until(listeners.due()) => {}
             () = shared.reconfigured.notified() => {}
         }
         listeners.settle(&published.wanted());

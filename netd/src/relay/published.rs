@@ -30,42 +30,54 @@ impl Published {
         self.take_in(node, &[Change::Rescan]);
     }
 
-    /// Reads what has changed.
-    pub(super) fn take_in(&mut self, node: &Node, changes: &[Change]) {
+    /// Reads what has changed. Whether other ports are published now; most changes of records are
+    /// of other parts.
+    pub(super) fn take_in(&mut self, node: &Node, changes: &[Change]) -> bool {
+        let mut any = false;
         for change in changes {
             match change {
                 Change::Changed(file) => {
                     if let Some(name) = Store::<AttachmentRecord>::document_of(file) {
-                        self.read(node, name);
+                        any |= self.read(node, name);
                     }
                 }
                 Change::Removed(file) => {
                     if let Some(name) = Store::<AttachmentRecord>::document_of(file) {
-                        self.bindings.remove(name);
+                        any |= self.bindings.remove(name).is_some();
                     }
                 }
                 Change::Rescan => {
+                    any = true;
                     self.bindings.clear();
-                    match self.store.names() {
-                        Ok(names) => names.iter().for_each(|name| self.read(node, name)),
-                        Err(error) => tracing::warn!("published ports: {error}"),
+                    let names = self.store.names().unwrap_or_else(|error| {
+                        tracing::warn!("published ports: {error}");
+                        Vec::new()
+                    });
+                    for name in names {
+                        self.read(node, &name);
                     }
                 }
             }
         }
+        any
     }
 
-    fn read(&mut self, node: &Node, name: &str) {
+    fn read(&mut self, node: &Node, name: &str) -> bool {
         let record = self.store.read(name).unwrap_or_else(|error| {
             tracing::warn!("record {name}: {error}");
             None
         });
         let part = record.filter(|record| node.is_this_boot(&record.boot)).and_then(|r| r.ports);
         let bindings = part.filter(|part| part.phase == Phase::Ready).map(|part| part.bindings);
-        match bindings.map(relayed).filter(|bindings| !bindings.is_empty()) {
+        let bindings = bindings.map(relayed).filter(|bindings| !bindings.is_empty());
+        if self.bindings.get(name) == bindings.as_ref() {
+            return false;
+        }
+        match bindings {
             Some(bindings) => drop(self.bindings.insert(name.to_owned(), bindings)),
             None => drop(self.bindings.remove(name)),
         }
+        true
     }
 
     /// Where each port leads. Of a backend of both families the IPv6 address is taken, and what is
