@@ -13,6 +13,9 @@ use serde_json::json;
 use crate::report::{row, section, table, timed, timed_head, verdict};
 use crate::timing::{Contestant, Samples, interleaved, milliseconds, time};
 
+/// As /run is on a host.
+const IN_MEMORY: &str = "mount -t tmpfs none $CLEAT_RUN_DIR";
+
 /// A connection that stays, as dockerd's.
 struct Connection {
     stream: BufReader<UnixStream>,
@@ -62,7 +65,7 @@ fn p99(samples: &mut [Duration]) -> f64 {
 #[test]
 fn calls_of_the_driver() {
     section("Volumes: round trips of the driver's socket, ms");
-    let node = VolumeNode::new("");
+    let node = VolumeNode::new(IN_MEMORY);
     let _driver = node.driver("--measure 0");
     let mut driver = Connection::open(&node.socket());
     driver.call("Create", json!({"Name": "plain"}));
@@ -119,8 +122,8 @@ fn calls_of_the_driver() {
 fn ten_thousand_volumes() {
     const COUNT: usize = 10_000;
     section("Volumes: ten thousand of them");
-    // In memory: what is measured is the driver.
-    let node = VolumeNode::new("mount -t tmpfs none $CLEAT_STATE_DIR");
+    // State as well: what is measured is the driver.
+    let node = VolumeNode::new(&format!("{IN_MEMORY}; mount -t tmpfs none $CLEAT_STATE_DIR"));
     let driver = node.driver("--measure 0");
     let mut connection = Connection::open(&node.socket());
     let made = time(|| {
@@ -167,7 +170,7 @@ const DOCKERD: &str = "dockerd --data-root $LAB/data --exec-root $LAB/exec \
 fn beside_dockers_local() {
     require(&[("dockerd", "docker.io")]);
     section("Volumes: create and remove through dockerd, ms");
-    let node = VolumeNode::new("mkdir -p /run/docker/plugins");
+    let node = VolumeNode::new(&format!("{IN_MEMORY}; mkdir -p /run/docker/plugins"));
     let _driver = node.enclosure().daemon(
         "env CLEAT_MOUNT_NAMESPACE=own $PLUGINS/voldriver run --socket /run/docker/plugins/cleat.sock",
         "test -S /run/docker/plugins/cleat.sock",

@@ -22,7 +22,7 @@ const CONTENT: &str = "
 const LISTING: &str = "
     cd $1; find . -type d -printf '%P %m %U:%G %n %T@\n' -o -printf '%P %y %m %U:%G %n %s %l %T@\n' | sort
     find . -type f ! -name random -exec sha256sum {} + | sort -k2; sha256sum random
-    getfattr -R -d . 2>/dev/null | grep -v '^$'; stat -c %t:%T d/n";
+    getfattr -R -d . 2>/dev/null | grep -v '^$' | sort; stat -c %t:%T d/n";
 
 fn with(script: &str, path: &str) -> String {
     format!("set -- {path}; {script}")

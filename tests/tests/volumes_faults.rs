@@ -105,7 +105,10 @@ fn a_volume_that_hangs_keeps_no_other() {
     let _driver = node.driver("--deadline 1");
     let lock = node.lab().folder().join("run/volumes/locks/stuck");
     let holder = node.enclosure().daemon(
-        &format!("flock {} sh -c ': >$LAB/held; sleep 60'", lock.display()),
+        &format!(
+            "flock -n {} sh -c 'echo $$ >$LAB/pid; mv $LAB/pid $LAB/held; exec sleep 60'",
+            lock.display()
+        ),
         "test -e $LAB/held",
     );
     let request = |name: &str| json!({"Name": name, "ID": "1"}).to_string();
@@ -114,7 +117,8 @@ fn a_volume_that_hangs_keeps_no_other() {
     assert_eq!(node.post("VolumeDriver.Mount", &request("free")).unwrap().0, 200);
     assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200);
     assert_eq!(node.post("VolumeDriver.Get", r#"{"Name":"stuck"}"#).unwrap().0, 200);
-    node.enclosure().sh("pkill -f 'sleep 60$' || true");
+    // The one that has the lock open, not flock alone.
+    node.enclosure().sh("kill $(cat $LAB/held)");
     drop(holder);
     // The one that was given up has not counted afterwards.
     eventually("the lock is free", || {

@@ -58,7 +58,12 @@ fn each_call_by_the_socket() {
     );
     let mode = std::fs::metadata(node.socket()).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    // An engine keeps its connection open; that holds nobody up.
+    let idle = std::os::unix::net::UnixStream::connect(node.socket()).unwrap();
+    let started = std::time::Instant::now();
     drop(driver);
+    assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
+    drop(idle);
     assert!(!node.socket().exists(), "the socket is left");
 }
 

@@ -1,7 +1,6 @@
 //! The daemon: HTTP on a unix socket. Each call runs on a thread of its own, under the lock of its
 //! volume, so that one that hangs keeps no other.
 
-use std::convert::Infallible;
 use std::io::Write;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -13,9 +12,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::args::Run;
 use crate::calls::{Calls, Reply};
@@ -70,18 +70,15 @@ async fn serve(calls: Arc<Calls>, listener: StdListener, asked: &Run) -> Result<
         tokio::spawn(refresh::run(calls.clone(), Duration::from_secs(asked.measure)));
     }
     let server = Arc::new(Server { calls, metrics: Metrics::default() });
-    let (open, mut all_closed) = tokio::sync::mpsc::channel::<Infallible>(1);
+    // Each connection hears of the end by one half, and tells its own by dropping it.
+    let (end, ending) = watch::channel(false);
     tell(sd_notify::NotifyState::Ready);
     log(&format!("serving at {}", asked.socket.display()));
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (server, open) = (server.clone(), open.clone());
-                    tokio::spawn(async move {
-                        server.connection(stream).await;
-                        drop(open);
-                    });
+                    tokio::spawn(server.clone().connection(stream, ending.clone()));
                 }
                 Err(error) => {
                     log(&format!("accept: {error}"));
@@ -94,23 +91,26 @@ async fn serve(calls: Arc<Calls>, listener: StdListener, asked: &Run) -> Result<
         }
     }
     tell(sd_notify::NotifyState::Stopping);
-    drop((listener, open));
-    let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
+    drop((listener, ending));
+    let _ = end.send(true);
+    let _ = tokio::time::timeout(DRAIN, end.closed()).await;
     Ok(())
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: UnixStream) {
+    async fn connection(self: Arc<Self>, stream: UnixStream, mut ending: watch::Receiver<bool>) {
         let service = service_fn(move |request| {
             let server = self.clone();
             async move { server.respond(request).await }
         });
+        let mut connection =
+            std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         // Errors are those of the other side, or a silence of ours.
-        let _ = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(120))
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = ending.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     }
 
     async fn respond(

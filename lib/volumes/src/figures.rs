@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::child::{self, Job};
 use crate::error::{Result, file};
 use crate::folders::Folders;
-use crate::mounting::{Deadline, mounted};
+use crate::mounting::mounted;
 use crate::name::VolumeName;
 use crate::remove::size_of;
 use crate::spec::{Backing, Driver};
@@ -83,7 +83,7 @@ impl Volumes {
 
     fn asked(&self, path: &Path) -> Result<Option<Figures>> {
         let job = Job::Measure { path: path.to_owned() };
-        let answer = child::run(&self.settings, &job, Deadline::after(REMOTE).left())?;
+        let answer = child::run(&self.settings, &job, REMOTE)?;
         Ok(answer.figures)
     }
 }

@@ -16,7 +16,7 @@ use crate::volumes::Volumes;
 /// Where and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
-    /// An existing directory; `None`: it is handed over unattached.
+    /// An existing directory; [`Volumes::detached`] leaves it to its caller.
     pub path: PathBuf,
     /// Nothing can be written through it.
     pub read_only: bool,

@@ -1,9 +1,11 @@
 //! After a crash: what is written down against what is mounted. What nobody uses is unmounted;
 //! what may be in use is left alone and named, for a person to settle by `reset`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use cleat_kernel::mount::unmount;
+use cleat_kernel::mount_table::MountTable;
 
 use crate::error::Result;
 use crate::folders::{GONE, NEW, needs_mount};
@@ -52,23 +54,28 @@ impl Volumes {
                 });
             }
         }
-        let names = self.names()?;
-        for name in &names {
+        for name in &self.touched()? {
             match self.reconcile_one(name, deadline) {
                 Ok(finding) => findings.extend(finding),
-                Err(error) if error.is_no_volume() => {}
+                Err(error) if error.is_no_volume() => self.forget(name),
                 Err(error) => findings.push(Finding::Failed(name.to_string(), error.to_string())),
             }
         }
-        for name in record::uses(&self.folders).names()? {
-            let is_known = |name: &VolumeName| self.folders.home(name).path.exists();
-            if let Ok(name) = name.parse::<VolumeName>()
-                && !is_known(&name)
-            {
-                self.forget(&name);
-            }
-        }
         Ok(findings)
+    }
+
+    /// The volumes that are used or mounted: nothing can be amiss with the others, of which there
+    /// may be many.
+    fn touched(&self) -> Result<BTreeSet<VolumeName>> {
+        let mut names: BTreeSet<VolumeName> =
+            record::uses(&self.folders).names()?.iter().filter_map(|n| n.parse().ok()).collect();
+        if let Ok(folder) = std::fs::canonicalize(&self.folders.state) {
+            let table = MountTable::read()?;
+            let inner = table.below(&folder).filter_map(|m| m.target.strip_prefix(&folder).ok());
+            let first = inner.filter_map(|path| path.components().next()?.as_os_str().to_str());
+            names.extend(first.filter_map(|name| name.parse().ok()));
+        }
+        Ok(names)
     }
 
     fn clear_remains(&self, entry: &str, name: &VolumeName, deadline: Deadline) -> Result<()> {

@@ -52,7 +52,6 @@ pub(super) fn stage(
     deadline: Deadline,
 ) -> Result<Vec<String>> {
     let mut nfs = nfs.clone();
-    let mut warnings = Vec::new();
     if nfs.version == Some(NfsVersion::V3) || nfs.version.is_none() {
         let has_locks = runs("rpc.statd");
         match nfs.locks {
@@ -69,18 +68,13 @@ pub(super) fn stage(
         }
     }
     let limit = deadline.at_most(Duration::from_secs(nfs.timeout));
-    let job = Job::Nfs {
-        nfs: nfs.clone(),
-        access: access.clone(),
-        target: home.mount(),
-        scratch: home.scratch(),
-    };
+    let job =
+        Job::Nfs { nfs, access: access.clone(), target: home.mount(), scratch: home.scratch() };
     let answer = child::run(&volumes.settings, &job, limit);
     // Of a child that was killed.
     absent(unmount(&home.scratch(), true))?;
     let _ = std::fs::remove_dir(home.scratch());
-    warnings.extend(answer?.warnings);
-    Ok(warnings)
+    answer.map(|answer| answer.warnings)
 }
 
 /// In the child: whether the server can be connected to.
