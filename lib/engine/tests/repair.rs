@@ -34,6 +34,7 @@ fn record(node: &Node, number: u32) -> AttachmentRecord {
     record.link = Some(LinkPart {
         phase: Phase::Ready,
         kind: None,
+        routed_by: None,
         // A bridge has no room for so many: all stand for one link.
         host: Some(HOST_END.to_owned()),
         host_index: None,
