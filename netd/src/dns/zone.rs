@@ -243,3 +243,111 @@ fn reverse(name: &str) -> Option<IpAddr> {
     }
     (digits == 32).then(|| IpAddr::from(address.to_be_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use cleat_engine::names::NamesPart;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(network: &str, names: &[&str], addresses: &[&str]) -> Entry {
+        Entry {
+            record: format!("{network} {}", names[0]),
+            owner: names[0].into(),
+            network: network.into(),
+            domain: None,
+            names: names.iter().map(|n| Arc::from(*n)).collect(),
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            ports: Box::default(),
+            part: NamesPart::default(),
+            netns: None,
+            asked: Default::default(),
+        }
+    }
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        index.put(entry("web", &["db", "alias"], &["10.1.0.2", "fd00::2"]));
+        index.put(entry("web", &["other", "alias"], &["10.1.0.3"]));
+        index.put(entry("back.office", &["db"], &["10.2.0.2"]));
+        index.put(entry("secret", &["hidden"], &["10.3.0.2"]));
+        index
+    }
+
+    fn asker(networks: &[&str]) -> Asker {
+        let seen = |network: &&str| Seen {
+            network: (*network).into(),
+            domain: (*network == "web").then(|| "dns.example".into()),
+        };
+        let host = vec!["10.1.0.1".parse().unwrap()];
+        Asker { networks: networks.iter().map(seen).collect(), host }
+    }
+
+    #[test]
+    fn what_is_known_of_names() {
+        let addresses =
+            |all: &[&str]| Known::Addresses(all.iter().map(|a| a.parse().unwrap()).collect());
+        let both = ["web", "back.office"];
+        for (networks, name, kind, expected) in [
+            (&both[..1], "db", RecordType::A, addresses(&["10.1.0.2"])),
+            (&both[..1], "db", RecordType::AAAA, addresses(&["fd00::2"])),
+            (&both[..1], "other", RecordType::AAAA, Known::NoData),
+            (&both[..1], "db", RecordType::MX, Known::NoData),
+            (&both[..1], "alias", RecordType::A, addresses(&["10.1.0.2", "10.1.0.3"])),
+            (&both[..], "db", RecordType::A, addresses(&["10.1.0.2", "10.2.0.2"])),
+            // A network's name may have dots.
+            (&both[..], "db.back.office", RecordType::A, addresses(&["10.2.0.2"])),
+            (&both[..], "db.back.office.cleat.internal", RecordType::A, addresses(&["10.2.0.2"])),
+            (&both[..1], "db.dns.example", RecordType::A, addresses(&["10.1.0.2"])),
+            (&both[..1], "x.dns.example", RecordType::A, Known::NoName),
+            (&both[..1], "db.back.office", RecordType::A, Known::NotHere),
+            (&both[..1], "hidden", RecordType::A, Known::NoName),
+            (&both[..1], "hidden.secret.cleat.internal", RecordType::A, Known::NoName),
+            (&both[..1], "cleat.internal", RecordType::A, Known::NoData),
+            (&both[..1], "xcleat.internal", RecordType::A, Known::NotHere),
+            (&both[..1], "example.com", RecordType::A, Known::NotHere),
+            (&both[..1], "", RecordType::NS, Known::NotHere),
+            (&both[..1], "host.cleat.internal", RecordType::A, addresses(&["10.1.0.1"])),
+            (&both[..1], "host.cleat.internal", RecordType::AAAA, Known::NoData),
+            (
+                &both[..1],
+                "1.0.1.10.in-addr.arpa",
+                RecordType::PTR,
+                Known::Pointer("host.cleat.internal".into()),
+            ),
+            (
+                &both[..1],
+                "2.0.1.10.in-addr.arpa",
+                RecordType::PTR,
+                Known::Pointer("db.web.cleat.internal".into()),
+            ),
+            (&both[..1], "2.0.3.10.in-addr.arpa", RecordType::PTR, Known::NotHere),
+            (&both[..1], "2.0.1.10.in-addr.arpa", RecordType::A, Known::NoData),
+        ] {
+            let found = look_up(&index(), &asker(networks), name, kind);
+            assert_eq!(found, expected, "{name} {kind} on {networks:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_backwards() {
+        let v6 = "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa";
+        assert_eq!(reverse(v6), Some("fd00::2".parse().unwrap()));
+        for bad in ["1.2.3.in-addr.arpa", "1.2.3.256.in-addr.arpa", "2.ip6.arpa", "in-addr.arpa"] {
+            assert_eq!(reverse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_panics_and_none_of_another_network_is_known(name in "[a-z0-9._-]{0,80}") {
+            let asker = asker(&["back.office"]);
+            let known = look_up(&index(), &asker, &name, RecordType::A);
+            let hidden = ["10.1.0.2", "10.1.0.3", "10.3.0.2"].map(|a| a.parse::<IpAddr>().unwrap());
+            if let Known::Addresses(found) = known {
+                prop_assert!(found.iter().all(|address| !hidden.contains(address)));
+            }
+        }
+    }
+}
