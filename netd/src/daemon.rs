@@ -16,9 +16,9 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::dns::Listeners;
 use crate::dns::answerer::Answerer;
 use crate::dns::forward::{Forwarder, ResolvConf};
+use crate::dns::{Changed, Listeners};
 use crate::error::{Error, Result};
 use crate::events::{Events, STOPPED, Trouble, now};
 use crate::metrics::Metrics;
@@ -183,14 +183,18 @@ async fn start_listening(shared: &Arc<Shared>, wake: Arc<Wake>) -> Result<()> {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             note_host(&shared);
-            listeners.settle();
+            listeners.settle(Changed { links: true, networks: true });
             let _ = tell.send(Ok(()));
             loop {
-                wait_for_any(&records, &wake, &folders);
+                let quiet = wait_for_any(&records, &wake, &folders);
                 wake.clear();
-                folders.iter_mut().for_each(Folder::drain);
-                note_host(&shared);
-                listeners.settle();
+                let [links, networks] = folders.each_mut().map(Folder::drain);
+                // What wakes nobody is looked at when there is time: a dump of all links is not
+                // for every attachment.
+                if quiet && shared.answerer.directory().current().inside() > 0 {
+                    note_host(&shared);
+                }
+                listeners.settle(Changed { links: links || quiet, networks: networks || quiet });
             }
         })
         .map_err(Error::socket("start a thread for", "listeners"))?;
@@ -224,21 +228,26 @@ impl Folder {
         Self { path, watch }
     }
 
-    fn drain(&mut self) {
+    /// Whether anything happened in it.
+    fn drain(&mut self) -> bool {
         match &mut self.watch {
-            Some(watch) => drop(watch.drain()),
-            None => self.watch = Watch::open(&self.path).ok(),
+            Some(watch) => watch.drain().is_ok_and(|changes| !changes.is_empty()),
+            None => {
+                self.watch = Watch::open(&self.path).ok();
+                self.watch.is_some()
+            }
         }
     }
 }
 
-fn wait_for_any(records: &OwnedFd, wake: &Wake, folders: &[Folder]) {
+/// Whether nothing happened for long.
+fn wait_for_any(records: &OwnedFd, wake: &Wake, folders: &[Folder]) -> bool {
     let watches = folders.iter().filter_map(|folder| folder.watch.as_ref());
     let all = [records.as_fd(), wake.as_fd()].into_iter().chain(watches.map(AsFd::as_fd));
     let mut fds: Vec<PollFd<'_>> =
         all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     // An error shows as a wait that is short, and is met again by whoever reads.
-    let _ = poll(&mut fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref());
+    poll(&mut fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref()) == Ok(0)
 }
 
 /// The engine's view of this node; its warnings go to the log.

@@ -21,6 +21,15 @@ use crate::events::{Events, Trouble};
 use crate::names::Entry;
 use crate::{links, networks};
 
+/// What may have changed beside the records since it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// What the ruleset says of links.
+    pub links: bool,
+    /// The folder of networks.
+    pub networks: bool,
+}
+
 /// All that is listened at. For one thread.
 pub struct Listeners {
     node: Node,
@@ -32,6 +41,9 @@ pub struct Listeners {
     served: Served,
     /// The note is out.
     announced: bool,
+    /// Gateways that links and conflists name, as they were last read.
+    of_links: Vec<IpAddr>,
+    of_networks: Vec<IpAddr>,
     open: BTreeMap<IpAddr, Listening>,
     inside: HashMap<String, Inside>,
 }
@@ -59,15 +71,17 @@ impl Listeners {
             runtime,
             served: Served::default(),
             announced: false,
+            of_links: Vec::new(),
+            of_networks: Vec::new(),
             open: BTreeMap::new(),
             inside: HashMap::new(),
         })
     }
 
     /// Listens where it should, and nowhere else.
-    pub fn settle(&mut self) {
+    pub fn settle(&mut self, changed: Changed) {
         let mut troubles = BTreeSet::new();
-        if let Err(error) = self.settle_gateways(&mut troubles) {
+        if let Err(error) = self.settle_gateways(changed, &mut troubles) {
             troubles.insert(error.to_string());
         }
         self.settle_insides(&mut troubles);
@@ -76,10 +90,16 @@ impl Listeners {
         self.events.settle("names", troubles.collect());
     }
 
-    fn settle_gateways(&mut self, troubles: &mut BTreeSet<String>) -> Result<()> {
+    fn settle_gateways(&mut self, changed: Changed, troubles: &mut BTreeSet<String>) -> Result<()> {
+        if changed.networks {
+            self.of_networks = networks::gateways(&self.node.dirs().net);
+        }
+        if changed.links {
+            self.of_links = links::gateways(&self.node)?;
+        }
         let mut wanted: BTreeSet<IpAddr> = self.answerer.directory().current().asks().collect();
-        wanted.extend(networks::gateways(&self.node.dirs().net));
-        wanted.extend(links::gateways(&self.node)?);
+        wanted.extend(self.of_networks.iter().chain(&self.of_links));
+        let port_before = self.served.port;
         let new: Vec<IpAddr> =
             wanted.iter().copied().filter(|address| !self.open.contains_key(address)).collect();
         for address in new {
@@ -98,7 +118,9 @@ impl Listeners {
                 }
             }
         }
-        links::lead_to(&self.node, self.served.port)?;
+        if changed.links || self.served.port != port_before {
+            links::lead_to(&self.node, self.served.port)?;
+        }
         let addresses: Vec<IpAddr> = self.open.keys().copied().collect();
         if !self.announced || self.served.addresses != addresses {
             self.answerer.forwarder().set_own(addresses.clone());
@@ -170,6 +192,9 @@ impl Listeners {
     fn settle_insides(&mut self, troubles: &mut BTreeSet<String>) {
         let wanted: HashMap<String, Arc<Entry>> = {
             let index = self.answerer.directory().current();
+            if index.inside() == 0 && self.inside.is_empty() {
+                return;
+            }
             let inside = index.entries().filter(|entry| entry.netns.is_some());
             inside.map(|entry| (entry.record.clone(), entry.clone())).collect()
         };

@@ -13,5 +13,5 @@ mod tcp;
 mod udp;
 mod zone;
 
-pub use listeners::Listeners;
+pub use listeners::{Changed, Listeners};
 pub use zone::full_name;

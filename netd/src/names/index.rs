@@ -21,6 +21,8 @@ pub struct Index {
     networks: HashMap<Arc<str>, HashMap<Arc<str>, Entries>>,
     /// Where questions come in, and on how many attachments' account.
     asks: BTreeMap<IpAddr, (Arc<str>, usize)>,
+    /// How many are listened for inside.
+    inside: usize,
 }
 
 impl Index {
@@ -46,6 +48,7 @@ impl Index {
             let asked = self.asks.entry(*address);
             asked.or_insert_with(|| (entry.network.clone(), 0)).1 += 1;
         }
+        self.inside += usize::from(entry.netns.is_some());
         self.by_record.insert(entry.record.clone(), entry);
         true
     }
@@ -55,6 +58,7 @@ impl Index {
         let Some(entry) = self.by_record.remove(record) else {
             return false;
         };
+        self.inside -= usize::from(entry.netns.is_some());
         for address in &entry.addresses {
             drop_from(&mut self.by_address, address, &entry);
         }
@@ -125,6 +129,11 @@ impl Index {
     /// All attachments with names, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.by_record.values()
+    }
+
+    /// How many attachments are to be listened for inside their containers.
+    pub fn inside(&self) -> usize {
+        self.inside
     }
 
     /// How many attachments have names.
