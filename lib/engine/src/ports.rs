@@ -17,6 +17,9 @@ use crate::ruleset::{
 };
 use crate::undo::Undo;
 
+/// How often what is in the way is taken away.
+const TRIES: u32 = 5;
+
 /// Ports to publish.
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -80,15 +83,17 @@ pub fn publish(node: &Node, asked: &Publish) -> Result<()> {
     });
     let link = ruleset.stored_link(&via)?.unwrap_or_else(|| LinkRules::open(&via));
     let wanted = (!link.settled).then_some(&link);
-    if let Err(error) = ruleset.add(&record, wanted, &elements) {
+    for attempt in 0.. {
+        let Err(error) = ruleset.add(&record, wanted, &elements) else { break };
         // What another program detached may still have ports here.
-        if !is_taken(&error)
-            || !(take_from_the_gone(node, &mut rtnl, asked)?
-                || take_from_nobody(node, &mut ruleset, asked)?)
-        {
+        let freed = is_taken(&error)
+            && (take_from_the_gone(node, &mut rtnl, asked)?
+                || take_from_nobody(node, &mut ruleset, asked)?
+                || holder(&mut ruleset, asked)?.is_none());
+        // A rebuild that crosses with others' detaches brings back what is gone, for a moment.
+        if !freed || attempt == TRIES {
             return Err(taken(&mut ruleset, asked, error));
         }
-        ruleset.add(&record, wanted, &elements).map_err(|e| taken(&mut ruleset, asked, e))?;
     }
     wildcard_conflicts(&mut ruleset, asked)?;
     reach_from_localhost(node, asked, &via)?;
@@ -364,16 +369,24 @@ fn taken(ruleset: &mut Ruleset<'_>, asked: &Publish, error: Error) -> Error {
     if !is_taken(&error) {
         return error;
     }
+    match holder(ruleset, asked) {
+        Ok(Some((port, holder))) => Error::PortTaken { port, holder },
+        _ => error,
+    }
+}
+
+/// The first of the asked ports that leads elsewhere, and whose it is.
+fn holder(ruleset: &mut Ruleset<'_>, asked: &Publish) -> Result<Option<(String, String)>> {
     for binding in &asked.bindings {
         let (set, element) = binding_element(binding);
-        if let Ok(Some(found)) = ruleset.element(&set, &element.key)
+        if let Some(found) = ruleset.element(&set, &element.key)?
             && found.data != element.data
         {
             let holder = found.comment.unwrap_or_else(|| "another program".to_owned());
-            return Error::PortTaken { port: text(binding), holder };
+            return Ok(Some((text(binding), holder)));
         }
     }
-    error
+    Ok(None)
 }
 
 /// `0.0.0.0:8080/tcp`.
