@@ -22,4 +22,8 @@ fn flows_take_turns() {
     chain.check(&container, &attached).unwrap();
     assert!(container.ns.ping("10.88.0.1"));
     chain.detach(&container, &attached);
+    let mut config = chain.plugins().nth(1).unwrap().clone();
+    (config["cniVersion"], config["name"]) = (json!("1.1.0"), json!("net"));
+    lab.plugin("bandwidth").command("STATUS").config(&config).run().ok();
+    assert!(!lab.snapshot().mentions("cl-probe"));
 }

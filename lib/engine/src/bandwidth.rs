@@ -251,6 +251,15 @@ fn missing(name: &str) -> Error {
     Error::NoLink { role: "intermediate device", name: name.to_owned() }
 }
 
+/// The kernel has the device that leads arrivals.
+pub fn status() -> Result<()> {
+    if Rtnl::open()?.has_kind("ifb")? {
+        return Ok(());
+    }
+    let instead = "load its module, or use another kernel";
+    Err(Error::NoFeature { feature: "intermediate device", option: "CONFIG_IFB", instead })
+}
+
 /// Compares an attachment's limits with the kernel.
 pub fn check(asked: &Bandwidth) -> Result<()> {
     let differs = |what: String| Err(Error::Differs { id: asked.id.clone(), what });

@@ -52,6 +52,7 @@ impl Plugin for Bandwidth {
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        config::read(request).map(drop)
+        config::read(request)?;
+        bandwidth::status().map_err(|error| Error::not_available(error.to_string()))
     }
 }
