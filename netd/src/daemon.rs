@@ -58,6 +58,29 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Over the run directory's records, with what wakes whoever waits for their changes.
+    pub(crate) fn open(options: Options, config: Config) -> Result<(Arc<Self>, Arc<Wake>)> {
+        let boot = node(&options.dirs).boot_id().to_owned();
+        let metrics = Arc::new(Metrics::default());
+        let wake = Arc::new(Wake::new()?);
+        let waking = wake.clone();
+        let directory = Directory::open(&options.dirs.run, &boot, move || waking.wake())?;
+        let host = ResolvConf::new(options.resolv_conf.clone());
+        let forwarder = Forwarder::new(Arc::new(config.dns.clone()), host);
+        let shared = Self {
+            options,
+            answerer: Arc::new(Answerer::new(directory, forwarder, metrics.clone())),
+            events: Events::new(),
+            metrics,
+            relay: Relay::default(),
+            reconfigured: Notify::new(),
+            started: Instant::now(),
+            started_at: now(),
+            config: RwLock::new(Arc::new(config)),
+        };
+        Ok((Arc::new(shared), wake))
+    }
+
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -81,34 +104,17 @@ impl Shared {
 /// What keeps it from starting; later troubles are told, and it goes on.
 pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> {
     service_manager::raise_fd_limit();
+    // Where random numbers come out of a file, it is opened on first use and kept: now, and not
+    // when descriptors have run out and a question is to be answered.
+    drop(rand::rng());
     let config = Config::read(&options.config)?;
-    let boot = node(&options.dirs).boot_id().to_owned();
     let run = options.dirs.run.clone();
     let _charge =
         service::take_charge(&node(&options.dirs))?.ok_or(Error::InCharge { run: run.clone() })?;
     for folder in ["", "links", "served/inside"] {
         make_dir(&run.join(folder), Durability::Runtime)?;
     }
-    let metrics = Arc::new(Metrics::default());
-    let events = Events::new();
-    let wake = Arc::new(Wake::new()?);
-    let waking = wake.clone();
-    let directory = Directory::open(&run, &boot, move || waking.wake())?;
-    let host = ResolvConf::new(options.resolv_conf.clone());
-    let forwarder = Forwarder::new(Arc::new(config.dns.clone()), host);
-    let answerer = Arc::new(Answerer::new(directory, forwarder, metrics.clone()));
-    let shared = Arc::new(Shared {
-        options,
-        answerer,
-        events,
-        metrics,
-        relay: Relay::default(),
-        reconfigured: Notify::new(),
-        started: Instant::now(),
-        started_at: now(),
-        config: RwLock::new(Arc::new(config)),
-    });
-
+    let (shared, wake) = Shared::open(options, config)?;
     start_listening(&shared, wake).await?;
     repair::start(&shared)?;
     relay::start(&shared).await?;
@@ -220,12 +226,27 @@ fn note_host(shared: &Shared) {
 struct Folder {
     path: PathBuf,
     watch: Option<Watch>,
+    /// That it cannot be watched was said.
+    told: bool,
 }
 
 impl Folder {
     fn new(path: PathBuf) -> Self {
-        let watch = Watch::open(&path).ok();
-        Self { path, watch }
+        let mut folder = Self { path, watch: None, told: false };
+        folder.open();
+        folder
+    }
+
+    fn open(&mut self) {
+        match Watch::open(&self.path) {
+            Ok(watch) => (self.watch, self.told) = (Some(watch), false),
+            // A folder that is missing may come.
+            Err(error) if self.path.exists() && !self.told => {
+                tracing::warn!("{error}: what changes is seen within {LOOK_AGAIN:?} only");
+                self.told = true;
+            }
+            Err(_) => {}
+        }
     }
 
     /// Whether anything happened in it.
@@ -233,8 +254,9 @@ impl Folder {
         match &mut self.watch {
             Some(watch) => watch.drain().is_ok_and(|changes| !changes.is_empty()),
             None => {
-                self.watch = Watch::open(&self.path).ok();
-                self.watch.is_some()
+                self.open();
+                // What cannot be watched may have changed.
+                self.watch.is_some() || self.told
             }
         }
     }

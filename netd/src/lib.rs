@@ -17,5 +17,7 @@ mod service_manager;
 mod wake;
 
 pub use config::{Config, DEFAULT_PATH, DnsConfig, RelayConfig};
+#[doc(hidden)]
+pub use control::router;
 pub use daemon::{Options, run};
 pub use error::{Error, Result};

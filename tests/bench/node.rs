@@ -54,6 +54,12 @@ impl Node {
         Self { lab, programs, wrapper: None, run }
     }
 
+    /// With the lab's own run directory, which its netd serves.
+    pub(crate) fn served(lab: Lab) -> Self {
+        let run = lab.folder().join("run");
+        Self { lab, programs: Programs::under_test(), wrapper: None, run }
+    }
+
     /// With a program in front of every plugin.
     pub(crate) fn through(mut self, wrapper: PathBuf) -> Self {
         self.wrapper = Some(wrapper);

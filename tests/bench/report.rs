@@ -24,7 +24,7 @@ fn heading() {
     println!("kernel     {}", file("/proc/sys/kernel/osrelease"));
     println!("load       {}", file("/proc/loadavg"));
     println!("cleat      {}", said("git", &["describe", "--always", "--dirty"]));
-    for package in ["containernetworking-plugins", "iptables", "gcc"] {
+    for package in ["containernetworking-plugins", "iptables", "gcc", "dnsperf", "dnsmasq-base"] {
         let version = said("dpkg-query", &["-W", "-f", "${Version}", package]);
         println!("{package} {version}");
     }
@@ -89,6 +89,18 @@ pub(crate) fn compare(what: &str, ours: &Samples, theirs: &Samples, most: f64) {
 pub(crate) fn verdict(what: &str, ratio: f64, most: f64) {
     let met = if ratio <= most { "met" } else { "MISSED" };
     println!("{met:<6} {what}: {}, goal at most {}", shown(ratio), shown(most));
+}
+
+/// Says whether something never happened, as it should.
+pub(crate) fn none(what: &str, count: usize) {
+    let met = if count == 0 { "met" } else { "MISSED" };
+    println!("{met:<6} {what}: {count}, goal none");
+}
+
+/// Says whether a ratio is at least what it should be.
+pub(crate) fn reached(what: &str, ratio: f64, least: f64) {
+    let met = if ratio >= least { "met" } else { "MISSED" };
+    println!("{met:<6} {what}: {ratio:.2}, goal at least {least:.2}");
 }
 
 /// A ratio as people say it: 1/12 rather than 0.083.

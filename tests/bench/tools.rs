@@ -15,6 +15,14 @@ pub(crate) fn compiled(name: &str) -> PathBuf {
     program
 }
 
+/// How much of something is done: as the environment says, or else so much.
+pub(crate) fn amount(variable: &str, usual: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")),
+        Err(_) => usual,
+    }
+}
+
 /// Network namespaces by number; gone with the value.
 #[derive(Debug)]
 pub(crate) struct Pool {

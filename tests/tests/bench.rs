@@ -1,5 +1,5 @@
 //! How long things take, how much they need, and how that grows: in turns with the reference
-//! plugins and with a bare C program. A slow number fails nothing; what does not work does.
+//! plugins, with other name servers, and with bare C programs. A slow number fails nothing; what does not work does.
 //! `tests/run --only bench` prints the tables; docs/benchmarks.md says what they mean.
 
 #[path = "../bench/attach.rs"]
@@ -10,6 +10,14 @@ mod crowd;
 mod floor;
 #[path = "../bench/growth.rs"]
 mod growth;
+#[path = "../bench/load.rs"]
+mod load;
+#[path = "../bench/name_servers.rs"]
+mod name_servers;
+#[path = "../bench/names.rs"]
+mod names;
+#[path = "../bench/names_life.rs"]
+mod names_life;
 #[path = "../bench/node.rs"]
 mod node;
 #[path = "../bench/ports.rs"]

@@ -44,8 +44,9 @@ impl Watch {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
-            .map_err(|e| Error::file("open inotify for", &dir, e))?;
-        let watch = attach(&inotify, &dir).map_err(|e| Error::file("watch", &dir, e))?;
+            .map_err(|e| Error::file(limited(e, "open inotify for"), &dir, e))?;
+        let watch =
+            attach(&inotify, &dir).map_err(|e| Error::file(limited(e, "watch"), &dir, e))?;
         Ok(Self { dir, inotify, watch: Some(watch) })
     }
 
@@ -146,6 +147,15 @@ fn attach(inotify: &OwnedFd, dir: &Path) -> std::result::Result<i32, Errno> {
         | WatchFlags::MOVE_SELF
         | WatchFlags::ONLYDIR;
     inotify::add_watch(inotify, dir, flags)
+}
+
+/// The kernel's words for a limit that is reached name neither the limit nor what would help.
+fn limited(errno: Errno, op: &'static str) -> &'static str {
+    match errno {
+        Errno::MFILE => "open inotify (fs.inotify.max_user_instances may be too low) for",
+        Errno::NOSPC => "watch (fs.inotify.max_user_watches may be too low)",
+        _ => op,
+    }
 }
 
 #[cfg(test)]

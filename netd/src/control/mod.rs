@@ -26,7 +26,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::daemon::Shared;
+use crate::config::Config;
+use crate::daemon::{Options, Shared};
 use crate::error::{Error, Result};
 use crate::events::Trouble;
 use refusal::Refusal;
@@ -94,6 +95,15 @@ impl Control {
         let _ = tokio::time::timeout(GRACE, self.serving).await;
         self.socket.remove();
     }
+}
+
+/// The control API over a run directory, as a service that no daemon stands behind: for fuzzing.
+///
+/// # Errors
+/// What keeps the daemon from starting, too.
+#[doc(hidden)]
+pub fn router(options: Options) -> Result<Router> {
+    Ok(all(Shared::open(options, Config::default())?.0))
 }
 
 fn all(shared: Arc<Shared>) -> Router {

@@ -125,6 +125,8 @@ impl Listeners {
         if !self.announced || self.served.addresses != addresses {
             self.answerer.forwarder().set_own(addresses.clone());
             self.served.addresses = addresses;
+            // Until it is written: a full disk may have room the next time.
+            self.announced = false;
             service::announce(&self.node, &self.served)?;
             self.announced = true;
         }

@@ -38,10 +38,10 @@ pub(crate) struct Relay {
 /// Starts the thread; listening when this returns.
 pub(crate) async fn start(shared: &Arc<Shared>) -> Result<()> {
     let failed = || Error::socket("start a thread for", "relaying");
+    // Before the runtime is made, which must not be dropped on the way out of here.
+    let watch = Watch::open(shared.options.dirs.run.join("attachments"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
-    let folder = shared.options.dirs.run.join("attachments");
-    let watch = Watch::open(&folder)?;
     let (tell, started) = tokio::sync::oneshot::channel();
     let shared = shared.clone();
     std::thread::Builder::new()
