@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cleat_tests::{Container, Lab, Namespace, Netd, numbered};
+use cleat_tests::{Container, Lab, Namespace, Netd, numbered, question};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -41,18 +41,6 @@ impl Who {
             Self::Responder => "floor",
         }
     }
-}
-
-/// A question for a name's IPv4 address.
-pub(crate) fn question(id: u16, name: &str) -> Vec<u8> {
-    let mut bytes = id.to_be_bytes().to_vec();
-    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
-    }
-    bytes.extend([0, 0, 1, 0, 1]);
-    bytes
 }
 
 /// What came back.

@@ -25,7 +25,7 @@ pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use invoke::{Invocation, Outcome};
 pub use lab::{Container, Lab, at_once, ranges, wait_until};
 pub use machine::Report;
-pub use many::numbered;
+pub use many::{numbered, question};
 pub use namespace::Namespace;
 pub use netd::Netd;
 pub use programs::Programs;

@@ -1,4 +1,4 @@
-//! Names by the thousand, without the containers that have them.
+//! Names by the thousand, without the containers that have them, and questions for them.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -36,4 +36,16 @@ impl Lab {
 pub fn numbered(number: usize) -> (String, Ipv4Addr) {
     let (high, low) = (1 + number / 250, 1 + number % 250);
     (format!("n{number}"), Ipv4Addr::new(10, 61, high as u8, low as u8))
+}
+
+/// A question for a name's IPv4 address, where building a message costs too much.
+pub fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
 }

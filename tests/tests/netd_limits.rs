@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cleat_tests::{Ask, Chain, Container, Lab, Namespace, numbered, ranges};
+use cleat_tests::{Ask, Chain, Container, Lab, Namespace, numbered, question, ranges};
 use serde_json::{Value, json};
 
 const GATEWAY: &str = "10.61.0.1";
@@ -161,23 +161,12 @@ fn flood(namespace: &Namespace, time: Duration) {
                     _ => "\u{1}".repeat(number % 40),
                 };
                 // A full queue is what is wanted here.
-                let _ = socket.send(&question(number, &name));
+                let _ = socket.send(&question(number as u16, &name));
                 while socket.recv(&mut answer).is_ok() {}
             }
         });
     };
     thread::scope(|scope| (0..2).for_each(|number| drop(scope.spawn(move || send(number)))));
-}
-
-fn question(number: usize, name: &str) -> Vec<u8> {
-    let mut bytes = (number as u16).to_be_bytes().to_vec();
-    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
-    }
-    bytes.extend([0, 0, 1, 0, 1]);
-    bytes
 }
 
 #[test]
