@@ -10,7 +10,7 @@ use cleat_engine::plan::Grant;
 use cleat_engine::record::{AttachmentRecord, Binding, NetnsNote, Phase, PortsPart, Protocol};
 use cleat_engine::records::{Durability, Store};
 use cleat_netd::DnsConfig;
-use cleat_netd::dns::answerer::{Answerer, Outcome, Point};
+use cleat_netd::dns::answerer::{Answerer, Arrival, Outcome, Point};
 use cleat_netd::dns::forward::{Forwarder, ResolvConf};
 use cleat_netd::dns::question::{Transport, limit_of};
 use cleat_netd::names::Directory;
@@ -66,7 +66,11 @@ impl Dns {
         let mut codes = Vec::new();
         for (from, point) in &self.askers {
             for transport in [Transport::Udp, Transport::Tcp] {
-                let answer = match self.answerer.answer(bytes, *from, point, transport) {
+                let arrival = Arrival { from: *from, point, transport };
+                let index = self.answerer.directory().current();
+                let outcome = self.answerer.answer(&index, bytes, &arrival);
+                drop(index);
+                let answer = match outcome {
                     Outcome::Answer(answer) => Some(answer),
                     Outcome::Ask(task) => self.runtime.block_on(self.answerer.ask(*task)),
                     Outcome::Nothing => None,

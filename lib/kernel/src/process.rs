@@ -26,3 +26,14 @@ pub fn inherited_listener() -> Option<UnixListener> {
     let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
     Some(UnixListener::from(fd))
 }
+
+/// Gives memory that was freed back to the kernel (malloc_trim(3)): after work that took much for
+/// a moment, where a process lives on for long.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number and touches nothing but the allocator's own free memory, under
+    // the allocator's locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
 use super::{Outcome, State};
-use crate::dns::answerer::{Answerer, Outcome as Answered, Point};
+use crate::dns::answerer::{Answerer, Arrival, Outcome as Answered, Point};
 use crate::dns::forward::Upstream;
 use crate::dns::question::Transport;
 use crate::names::{Entry, Index};
@@ -151,8 +151,9 @@ async fn ask(
     from: IpAddr,
     point: &Point,
 ) -> Result<Message, Refusal> {
-    let from = SocketAddr::new(from, 0);
-    let answer = match answerer.answer(bytes, from, point, Transport::Tcp) {
+    let arrival = Arrival { from: SocketAddr::new(from, 0), point, transport: Transport::Tcp };
+    let outcome = answerer.answer(&answerer.directory().current(), bytes, &arrival);
+    let answer = match outcome {
         Answered::Answer(answer) => Some(answer),
         Answered::Ask(task) => answerer.ask(*task).await,
         Answered::Nothing => None,

@@ -30,6 +30,17 @@ pub enum Point {
     },
 }
 
+/// How a message came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Where it came in.
+    pub point: &'a Point,
+    /// By what.
+    pub transport: Transport,
+}
+
 /// What is to be done about a message.
 pub enum Outcome {
     /// To be answered with these bytes.
@@ -84,14 +95,10 @@ impl Answerer {
         *self.host.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
-    /// What is to be done about a message, as far as that is known without asking others.
-    pub fn answer(
-        &self,
-        bytes: &[u8],
-        from: SocketAddr,
-        point: &Point,
-        transport: Transport,
-    ) -> Outcome {
+    /// What is to be done about a message, as far as that is known without asking others. The
+    /// index is of a time after the message had come; several messages may share it.
+    pub fn answer(&self, index: &Index, bytes: &[u8], arrival: &Arrival<'_>) -> Outcome {
+        let Arrival { from, point, transport } = *arrival;
         let since = Instant::now();
         let question = match Question::parse(bytes) {
             Ok(question) => question,
@@ -103,14 +110,12 @@ impl Answerer {
                 return self.coded(&message, code, since);
             }
         };
-        let index = self.directory.current();
-        let Some((asker, own)) = self.asker(&index, from.ip(), point) else {
+        let Some((asker, own)) = self.asker(index, from.ip(), point) else {
             return self.coded(&question.message, ResponseCode::Refused, since);
         };
         let limit = question.limit(transport);
-        let known = zone::look_up(&index, &asker, &question.name, question.kind());
+        let known = zone::look_up(index, &asker, &question.name, question.kind());
         let may_leave = own.may_leave && self.may_be_asked_elsewhere(&question, &known);
-        drop(index);
         let known = match known {
             Known::NoName | Known::NotHere if may_leave => Known::NotHere,
             // Nothing leaves: what is not here is not at all.

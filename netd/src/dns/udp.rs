@@ -14,7 +14,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
-use super::answerer::{Answerer, Outcome, Point};
+use super::answerer::{Answerer, Arrival, Outcome, Point};
 use super::question::Transport;
 use crate::error::{Error, Result};
 
@@ -112,8 +112,11 @@ impl Inlet {
             Err(_) => return,
         };
         let mut answers: Vec<(Vec<u8>, SocketAddr)> = Vec::with_capacity(count);
+        // Looked at once, after all of them had come.
+        let index = answerer.directory().current();
         for (bytes, from) in inbox.datagrams(count) {
-            match answerer.answer(bytes, from, &self.point, Transport::Udp) {
+            let arrival = Arrival { from, point: &self.point, transport: Transport::Udp };
+            match answerer.answer(&index, bytes, &arrival) {
                 Outcome::Answer(bytes) => answers.push((bytes, from)),
                 Outcome::Nothing => {}
                 Outcome::Ask(task) => {
@@ -127,6 +130,7 @@ impl Inlet {
                 }
             }
         }
+        drop(index);
         if let Err(errno) = send_all(&self.socket, &answers) {
             tracing::debug!("answers were not sent: {errno}");
         }

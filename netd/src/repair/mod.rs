@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cleat_engine::guard::{self, Guard};
-use cleat_engine::kernel::{Drained, Monitor as LinkMonitor, delete};
+use cleat_engine::kernel::{Drained, Monitor as LinkMonitor, delete, process};
 use cleat_engine::nft::Monitor as TableMonitor;
 use cleat_engine::repair::{self, Finding, Survey};
 use cleat_engine::{Error as EngineError, Node};
@@ -176,6 +176,8 @@ impl Repairer {
         }
         self.hold_guard();
         self.follow_links();
+        // A picture of a large node is large.
+        process::release_memory();
         self.pace.looked(start, Instant::now(), busy > 0);
     }
 

@@ -1,5 +1,5 @@
-//! How many questions may be under way to other servers, for each client and in all: one client
-//! that floods, or servers that are silent, take nothing from the rest.
+//! How much may be under way, for each client and in all: questions to other servers, and
+//! connections. One client that floods, or servers that are silent, take nothing from the rest.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ struct Counts {
     clients: HashMap<IpAddr, usize>,
 }
 
-/// The questions that are under way.
+/// What is under way.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Limits {
+pub(in crate::dns) struct Limits {
     counts: Arc<Mutex<Counts>>,
 }
 
-/// A question that is under way, until dropped.
+/// Something that is under way, until dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
 pub struct Place {
@@ -26,8 +26,13 @@ pub struct Place {
 }
 
 impl Limits {
-    /// A place for a question of a client; `None` where he has too many, or all have.
-    pub(super) fn enter(&self, client: IpAddr, per_client: usize, all: usize) -> Option<Place> {
+    /// A place for one more of a client's; `None` where he has too many, or all have.
+    pub(in crate::dns) fn enter(
+        &self,
+        client: IpAddr,
+        per_client: usize,
+        all: usize,
+    ) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let own = counts.clients.get(&client).copied().unwrap_or_default();
         if counts.all >= all || own >= per_client {

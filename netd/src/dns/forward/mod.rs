@@ -26,7 +26,8 @@ use crate::config::DnsConfig;
 use cache::{Cache, Key};
 use exchange::Asked;
 use health::Health;
-use limits::{Limits, Place};
+pub(super) use limits::Limits;
+use limits::Place;
 
 /// All servers together get so long; a client waits five seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);
