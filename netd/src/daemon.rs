@@ -21,6 +21,7 @@ use crate::dns::forward::{Forwarder, ResolvConf};
 use crate::dns::{Changed, Listeners};
 use crate::error::{Error, Result};
 use crate::events::{Events, STOPPED, Trouble, now};
+use crate::firewalld;
 use crate::metrics::Metrics;
 use crate::names::Directory;
 use crate::relay::{self, Relay};
@@ -118,6 +119,7 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
     start_listening(&shared, wake).await?;
     repair::start(&shared)?;
     relay::start(&shared).await?;
+    firewalld::start(&shared)?;
     let mut control = Control::start(&shared, control)?;
     control.serve_metrics(shared.config().metrics).await;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));

@@ -46,6 +46,14 @@ pub enum Error {
         /// The field, its value and what would be right.
         problem: String,
     },
+    /// firewalld, or the system bus, refused or did not answer.
+    #[error("firewalld: {doing}: {source}")]
+    Firewalld {
+        /// What was tried.
+        doing: String,
+        /// What it said.
+        source: Box<zbus::Error>,
+    },
     /// Another netd serves this node.
     #[error("another netd is in charge of {run}; stop it first", run = run.display())]
     InCharge {

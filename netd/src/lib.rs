@@ -7,6 +7,7 @@ mod daemon;
 pub mod dns;
 mod error;
 mod events;
+mod firewalld;
 mod links;
 mod metrics;
 pub mod names;
