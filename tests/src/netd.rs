@@ -52,6 +52,8 @@ impl Lab {
         command
             .env("RUST_LOG", "debug,hickory_net=warn,hyper=warn")
             .env("NO_COLOR", "1")
+            // Never the machine's own firewalld.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", folder.join("bus").display()))
             .envs(self.environment());
         let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         let mut netd = Netd { child, log };

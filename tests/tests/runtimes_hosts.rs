@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use cleat_tests::{Chain, Enclosure, Lab, Transport, busybox_root, ranges, require};
+use cleat_tests::{
+    Chain, Daemon, Enclosure, Lab, Transport, busybox_root, ranges, require, wait_until,
+};
 use serde_json::{Value, json};
 
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::Udp];
@@ -87,27 +89,34 @@ const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus C
 <auth>EXTERNAL</auth><policy context="default"><allow user="*"/><allow own="*"/>
 <allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>"#;
 
-#[test]
-fn firewalld() {
+/// A host with firewalld, after these shell lines. Both daemons run until dropped.
+fn with_firewalld(lab: &Lab, lines: &str) -> (Enclosure, [Daemon; 2]) {
     require(&[("firewalld", "firewalld"), ("dbus-daemon", "dbus")]);
-    let lab = Lab::new();
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
     let enclosure = Enclosure::new(
-        &lab,
-        &"mkdir -p $LAB/etc /run/dbus /run/firewalld
-        cp -a /etc/firewalld/. $LAB/etc/ && mount --bind $LAB/etc /etc/firewalld
-        cp $EXAMPLES/firewalld/cleat.xml /etc/firewalld/zones/"
-            .replace("$EXAMPLES", examples),
+        lab,
+        &format!(
+            "mkdir -p $LAB/etc /run/dbus /run/firewalld
+            cp -a /etc/firewalld/. $LAB/etc/ && mount --bind $LAB/etc /etc/firewalld
+            {lines}"
+        ),
     );
     fs::write(enclosure.folder().join("bus.conf"), BUS).unwrap();
-    let _bus = enclosure.daemon(
+    let bus = enclosure.daemon(
         "dbus-daemon --config-file=$LAB/bus.conf --nofork --nopidfile",
         "test -S /run/dbus/system_bus_socket",
     );
-    let _firewalld = enclosure.daemon(
-        "firewalld --nofork --nopid --log-file=$LAB/firewalld.own.log",
-        "firewall-cmd --state",
-    );
+    let firewalld = enclosure.daemon(FIREWALLD, "firewall-cmd --state");
+    (enclosure, [firewalld, bus])
+}
+
+const FIREWALLD: &str = "firewalld --nofork --nopid --log-file=$LAB/firewalld.own.log";
+
+#[test]
+fn firewalld() {
+    let lab = Lab::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let zone = format!("cp {examples}/firewalld/cleat.xml /etc/firewalld/zones/");
+    let (enclosure, _daemons) = with_firewalld(&lab, &zone);
     let rules = enclosure.sh("firewall-cmd --list-all");
     // Bridges of networks made by the command begin with "cl".
     let chain = chain(&lab, json!({"bridge": "clbr0"}));
@@ -120,6 +129,41 @@ fn firewalld() {
     assert_works(&lab, &container);
     assert_eq!(enclosure.sh("firewall-cmd --list-all"), rules);
     chain.detach(&container, &attached);
+}
+
+/// Bridges of other names are in no zone until netd puts them into one.
+#[test]
+fn firewalld_and_netd() {
+    const ZONE: &str = "firewall-cmd --get-zone-of-interface=br7 2>&1 || true";
+    let lab = Lab::new();
+    let (enclosure, [firewalld, _bus]) = with_firewalld(&lab, "");
+    let zone = || enclosure.sh(ZONE).trim().to_owned();
+    let before = enclosure.sh("firewall-cmd --list-all-zones");
+    let chain = chain(&lab, json!({"bridge": "br7"}));
+    let container = lab.container();
+    let attached = chain.attach(&container);
+    let lan = lab.lan.serve(9000);
+    container.ns.ask(Transport::Tcp, "192.0.2.2:9000").unwrap_err();
+    assert_eq!(zone(), "no zone");
+    drop(lan);
+    let netd = enclosure.daemon("$PLUGINS/netd run", "test -S $CLEAT_RUN_DIR/netd.sock");
+    let is_in = |wanted: &str| {
+        wait_until(&format!("br7 in {wanted}: {}", netd.said()), || zone() == wanted);
+    };
+    is_in("trusted");
+    assert_works(&lab, &container);
+    enclosure.sh("firewall-cmd --reload");
+    is_in("trusted");
+    assert_works(&lab, &container);
+    // It forgets what it was told when it ends.
+    drop(firewalld);
+    let _firewalld = enclosure.daemon(FIREWALLD, "firewall-cmd --state");
+    is_in("trusted");
+    assert_works(&lab, &container);
+    chain.detach(&container, &attached);
+    enclosure.sh("$PLUGINS/cleat uninstall --force");
+    is_in("no zone");
+    assert_eq!(enclosure.sh("firewall-cmd --list-all-zones"), before);
 }
 
 const DROPPING: &str = "table inet site {
