@@ -275,6 +275,40 @@ fn a_restart_loses_nothing_and_names_that_came_meanwhile_are_there() {
 }
 
 #[test]
+fn a_client_that_asks_once_more_never_fails_over_restarts() {
+    // As resolvers do when nothing comes back.
+    const AGAIN: Duration = Duration::from_secs(1);
+    let lab = Lab::new();
+    let mut netd = Some(lab.netd());
+    let (asker, _, attached) = attach(&lab, &network("over", &["10.76.0.0/24"]), "here");
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let (asked, repeated) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let (mut asked, mut repeated) = (0, 0);
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                let ask = Ask::new("10.76.0.1", "here", "A").within(AGAIN);
+                asked += 1;
+                let answer = asker.ns.ask_name(&ask).or_else(|_| {
+                    repeated += 1;
+                    std::thread::sleep(AGAIN);
+                    asker.ns.ask_name(&ask)
+                });
+                assert_eq!(answer.expect("asked twice").data, [attached.v4()]);
+            }
+            (asked, repeated)
+        });
+        for _ in 0..5 {
+            netd.take().unwrap().kill();
+            netd = Some(lab.netd());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(repeated <= 5, "{repeated} of {asked} questions had to be repeated over 5 restarts");
+}
+
+#[test]
 fn a_recreated_container_with_an_old_address_is_itself() {
     let lab = Lab::new();
     let _netd = lab.netd();

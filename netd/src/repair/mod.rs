@@ -9,7 +9,7 @@ mod pace;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cleat_engine::guard::{self, Guard};
 use cleat_engine::kernel::{Drained, Monitor as LinkMonitor, delete, process};
@@ -17,6 +17,7 @@ use cleat_engine::nft::Monitor as TableMonitor;
 use cleat_engine::repair::{self, Finding, Survey};
 use cleat_engine::{Error as EngineError, Node};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::daemon::Shared;
 use crate::error::{Error, Result};
@@ -157,7 +158,7 @@ impl Repairer {
 
     /// Surveys and mends, again where something was mended.
     fn look(&mut self) {
-        let start = Instant::now();
+        let before = processor_time();
         let mut busy = 0;
         for _ in 0..ROUNDS {
             match repair::survey(&self.node) {
@@ -178,7 +179,8 @@ impl Repairer {
         self.follow_links();
         // A picture of a large node is large.
         process::release_memory();
-        self.pace.looked(start, Instant::now(), busy > 0);
+        let cost = processor_time().saturating_sub(before);
+        self.pace.looked(cost, Instant::now(), busy > 0);
     }
 
     /// Mends what can be, and tells of everything once. Whether anything was mended.
@@ -221,4 +223,10 @@ impl Repairer {
             tracing::warn!("{}: {error}", guard::TABLE);
         }
     }
+}
+
+/// What the calling thread has taken of a processor so far.
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default()
 }

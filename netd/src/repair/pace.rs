@@ -52,9 +52,10 @@ impl Pace {
         self.due = self.due.min(wanted);
     }
 
-    /// A look is over.
-    pub(super) fn looked(&mut self, start: Instant, end: Instant, again: bool) {
-        self.last_cost = end.saturating_duration_since(start);
+    /// A look is over. What it cost is time of a processor: to wait for one is no reason to wait
+    /// the longer.
+    pub(super) fn looked(&mut self, cost: Duration, end: Instant, again: bool) {
+        self.last_cost = cost;
         self.last_end = Some(end);
         let pause = if again { AGAIN.max(self.last_cost * SHARE) } else { REGULAR };
         self.due = end + pause;
@@ -74,12 +75,12 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         assert!(pace.is_due(start));
-        pace.looked(start, start + ms(5), false);
+        pace.looked(ms(5), start + ms(5), false);
         let later = start + ms(10_000);
         assert_eq!(pace.left(later), ms(50_005));
         pace.concern(later, Urgency::Now);
         assert!(pace.is_due(later));
-        pace.looked(later, later + ms(5), false);
+        pace.looked(ms(5), later + ms(5), false);
         for n in 6..20 {
             pace.concern(later + ms(n), Urgency::Now);
         }
@@ -90,7 +91,7 @@ mod tests {
     fn what_is_not_urgent_takes_a_tenth_of_the_time() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        pace.looked(start, start + ms(300), false);
+        pace.looked(ms(300), start + ms(300), false);
         pace.concern(start + ms(310), Urgency::None);
         assert!(pace.left(start) > ms(60_000));
         pace.concern(start + ms(310), Urgency::Soon);
@@ -104,7 +105,7 @@ mod tests {
     fn what_could_not_be_judged_is_looked_at_again() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        pace.looked(start, start + ms(1), true);
+        pace.looked(ms(1), start + ms(1), true);
         assert_eq!(pace.left(start), ms(1001));
     }
 }
