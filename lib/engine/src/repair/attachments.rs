@@ -24,6 +24,8 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
                 Finding::PortsInterrupted { attachment: attachment() }
             }
             Standing::Present => continue,
+            // Another program made its interface, in a namespace that nobody told us of.
+            Standing::Unknown if record.netns.is_none() && !are_ports_pending(record) => continue,
             Standing::Unknown => Finding::Unproven { attachment: attachment() },
             Standing::Gone if !live.node.is_this_boot(&record.boot) => {
                 Finding::EarlierBoot { attachment: attachment() }
