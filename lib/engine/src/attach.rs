@@ -110,6 +110,29 @@ pub(crate) struct Making<'m, 'a> {
 }
 
 impl<'a> Making<'_, 'a> {
+    /// Configures an interface that has no end on the host; the interface as it is then.
+    pub(crate) fn configure_alone(
+        &self,
+        inside: &mut Rtnl,
+        record: &mut AttachmentRecord,
+    ) -> Result<Link> {
+        let ifname = &self.plan.id.slot;
+        let wanted = Wanted {
+            ifname,
+            grants: self.grants,
+            dad: false,
+            down: false,
+            announce: true,
+            routed: false,
+            gateway_priority: self.plan.gateway_priority,
+        };
+        let configured = container::configure(self.node, self.netns, &wanted)?;
+        note_netns(record, &configured);
+        inside
+            .link(ifname)?
+            .ok_or_else(|| Error::NoLink { role: "interface", name: ifname.clone() })
+    }
+
     fn on_bridge(
         &self,
         driver: &'a BridgePlan,

@@ -7,8 +7,7 @@ use std::path::Path;
 use cleat_kernel::link::iff;
 use cleat_kernel::{Change, Link, LinkChange, Namespace, Rtnl};
 
-use crate::attach::{Interface, Making, note_netns};
-use crate::container::{self, Wanted};
+use crate::attach::{Interface, Making};
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::plan::Device;
@@ -53,20 +52,7 @@ pub(crate) fn attach<'a>(
     };
     rtnl.apply(&[Change::Link(change)]).map_err(|refused| refused.error)?;
 
-    let wanted = Wanted {
-        ifname: &plan.id.slot,
-        grants: all.grants,
-        dad: false,
-        down: false,
-        announce: true,
-        routed: false,
-        gateway_priority: plan.gateway_priority,
-    };
-    let configured = container::configure(node, netns, &wanted)?;
-    note_netns(record, &configured);
-    let link = inside
-        .link(&plan.id.slot)?
-        .ok_or_else(|| Error::NoLink { role: "interface", name: plan.id.slot.clone() })?;
+    let link = all.configure_alone(&mut inside, record)?;
     Ok(vec![Interface { name: link.name, mac: link.mac, mtu: link.mtu, inside: true }])
 }
 

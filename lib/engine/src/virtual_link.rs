@@ -10,8 +10,7 @@ use cleat_kernel::{
 };
 
 use crate::Node;
-use crate::attach::{CARRIER, Interface, Making, container_mac, note_netns};
-use crate::container::{self, Wanted};
+use crate::attach::{CARRIER, Interface, Making, container_mac};
 use crate::error::{Error, Result};
 use crate::identity::AttachmentId;
 use crate::macvlan;
@@ -72,7 +71,7 @@ pub(crate) fn attach<'a>(
     rtnl: &mut Rtnl,
     (record, undo): (&mut AttachmentRecord, &mut Undo<'a>),
 ) -> Result<Vec<Interface>> {
-    let (node, plan, netns) = (all.node, all.plan, all.netns);
+    let (plan, netns) = (all.plan, all.netns);
     let driver = &plan.network.driver;
     let mut inside = Rtnl::open_in(netns)?;
     let below = below(driver);
@@ -107,20 +106,7 @@ pub(crate) fn attach<'a>(
     };
     make(if in_container { None } else { Some(rtnl) }, &mut inside, id, link)?;
 
-    let wanted = Wanted {
-        ifname: &id.slot,
-        grants: all.grants,
-        dad: false,
-        down: false,
-        announce: true,
-        routed: false,
-        gateway_priority: plan.gateway_priority,
-    };
-    let configured = container::configure(node, netns, &wanted)?;
-    note_netns(record, &configured);
-    let link = inside
-        .link(&id.slot)?
-        .ok_or_else(|| Error::NoLink { role: "interface", name: id.slot.clone() })?;
+    let link = all.configure_alone(&mut inside, record)?;
     if link.operstate == Operstate::NotUp {
         inside.wait_up(link.index, CARRIER)?;
     }
