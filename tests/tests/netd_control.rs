@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
@@ -411,12 +411,10 @@ fn a_service_manager_is_told_and_may_hold_the_socket() {
     };
     let socket = lab.folder().join("activation.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let handed = rustix::io::dup(&listener).unwrap();
-    rustix::io::fcntl_setfd(&handed, rustix::io::FdFlags::empty()).unwrap();
-    // The shell's process becomes netd's, so that the number which is noted is netd's.
+    // The shell's process becomes netd's, so that the number which is noted is netd's. The socket
+    // comes as its standard input: Debian's sh takes no descriptor of two digits.
     let line = format!(
-        "exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={} WATCHDOG_USEC=400000 exec {} run --config {}",
-        handed.as_raw_fd(),
+        "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET={} WATCHDOG_USEC=400000 exec {} run --config {}",
         notices.display(),
         lab.programs().path("netd").display(),
         lab.folder().join("none.json").display(),
@@ -426,7 +424,7 @@ fn a_service_manager_is_told_and_may_hold_the_socket() {
         .command("setpriv")
         .args(["--pdeathsig", "KILL", "sh", "-c", &line])
         .envs(lab.environment())
-        .stderr(Stdio::null())
+        .stdin(OwnedFd::from(listener))
         .spawn()
         .unwrap();
     let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
