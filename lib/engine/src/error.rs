@@ -203,6 +203,14 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
+    /// An overlay network cannot be used from here now.
+    #[error("overlay network {network}: {problem}")]
+    Overlay {
+        /// The network.
+        network: String,
+        /// Why not, and what to do.
+        problem: String,
+    },
     /// Detach could not free everything; everything else was freed.
     #[error("{id}: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Incomplete {

@@ -22,6 +22,7 @@ pub mod loopback;
 pub mod macvlan;
 pub mod names;
 mod node;
+pub mod overlay;
 pub mod plan;
 pub mod policy;
 pub mod ports;

@@ -24,6 +24,8 @@ pub mod code {
     pub const INCOMPLETE: u32 = 108;
     /// The bridge has no port left.
     pub const BRIDGE_FULL: u32 = 109;
+    /// An overlay network cannot be used from this node now.
+    pub const OVERLAY: u32 = 110;
 }
 
 /// An engine error in CNI's words.
@@ -52,6 +54,7 @@ fn code_of(error: &Engine) -> u32 {
         | Engine::Overlap { .. }
         | Engine::Shaped { .. } => code::CONFLICT,
         Engine::BridgeFull { .. } => code::BRIDGE_FULL,
+        Engine::Overlay { .. } => code::OVERLAY,
         Engine::NoLink { .. }
         | Engine::NoDefaultRoute
         | Engine::Setting { .. }
