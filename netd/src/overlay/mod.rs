@@ -1,0 +1,5 @@
+//! Overlay networks: one network over many hosts.
+
+mod config;
+
+pub use config::{Engine, EtcdConfig, OverlayConfig};
