@@ -19,14 +19,6 @@ pub enum Error {
         /// It may have been done all the same: the answer got lost.
         may_have_happened: bool,
     },
-    /// The configuration cannot work.
-    #[error("overlay.{field}: {problem}")]
-    Config {
-        /// The field.
-        field: &'static str,
-        /// Its value, and what would be right.
-        problem: String,
-    },
     /// A network cannot be as it was asked for.
     #[error("overlay network {network:?}: {field}: {problem}")]
     Network {

@@ -4,7 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cleat_netd::overlay::store::{Etcd, EtcdConfig};
+use cleat_netd::overlay::EtcdConfig;
+use cleat_netd::overlay::store::Etcd;
 use tempfile::TempDir;
 
 pub(crate) struct Server {

@@ -1,7 +1,7 @@
 //! The engine `etcd`: many hosts. One channel to all endpoints, which connects again by itself;
 //! one feed and one lease at a time are expected of a node.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{
@@ -9,133 +9,19 @@ use etcd_client::{
     KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, ResponseHeader, TlsOptions,
     Txn as EtcdTxn, TxnOp, WatchOptions, WatchStream,
 };
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
     Answer, Batch, Change, Condition, Entry, Feed, Lease, Listing, Outcome, Position, Range, Store,
     Txn, Write,
 };
+use crate::overlay::config::EtcdConfig;
 use crate::overlay::error::{Error, Result};
 
 /// Keys per page of a list.
 const PAGE: i64 = 1000;
 /// A feed that was away for long gets much at once.
 const LARGEST_ANSWER: usize = 64 << 20;
-
-/// How etcd is reached.
-#[derive(Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct EtcdConfig {
-    /// `https://host:2379` of each member.
-    pub endpoints: Vec<String>,
-    /// What all keys begin with, so that clusters may share an etcd.
-    pub prefix: String,
-    /// The authorities that members' certificates are signed by (PEM).
-    pub ca: Option<PathBuf>,
-    /// This node's certificate (PEM).
-    pub cert: Option<PathBuf>,
-    /// Its key (PEM).
-    pub key: Option<PathBuf>,
-    /// A user of etcd's own.
-    pub user: Option<String>,
-    /// A file that holds the user's password.
-    pub password_file: Option<PathBuf>,
-    /// An answer is waited for no longer, in milliseconds.
-    pub timeout: u64,
-}
-
-impl Default for EtcdConfig {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            prefix: "/cleat/".to_owned(),
-            ca: None,
-            cert: None,
-            key: None,
-            user: None,
-            password_file: None,
-            timeout: 5000,
-        }
-    }
-}
-
-impl std::fmt::Debug for EtcdConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { endpoints, prefix, user, .. } = self;
-        write!(f, "etcd {endpoints:?} prefix {prefix:?} user {user:?}")
-    }
-}
-
-impl EtcdConfig {
-    /// Names the field that cannot work.
-    ///
-    /// # Errors
-    /// [`Error::Config`].
-    pub fn check(&self) -> Result<()> {
-        let wrong = |field, problem: String| Err(Error::Config { field, problem });
-        if self.endpoints.is_empty() {
-            return wrong(
-                "etcd.endpoints",
-                "empty; name each member, such as https://10.0.0.1:2379".to_owned(),
-            );
-        }
-        let tls = self.ca.is_some() || self.cert.is_some() || self.key.is_some();
-        for endpoint in &self.endpoints {
-            let secure = endpoint.starts_with("https://");
-            if !secure && !endpoint.starts_with("http://") {
-                return wrong(
-                    "etcd.endpoints",
-                    format!(
-                        "{endpoint:?} is no URL; write https://HOST:2379, or http:// without TLS"
-                    ),
-                );
-            }
-            if tls && !secure {
-                return wrong(
-                    "etcd.endpoints",
-                    format!(
-                        "{endpoint:?} is without TLS, but a certificate is given; write https://"
-                    ),
-                );
-            }
-        }
-        if self.cert.is_some() != self.key.is_some() {
-            return wrong(
-                "etcd.cert",
-                "a certificate and its key come together; give both etcd.cert and etcd.key"
-                    .to_owned(),
-            );
-        }
-        if self.user.is_some() != self.password_file.is_some() {
-            return wrong(
-                "etcd.user",
-                "a user and a password come together; give both etcd.user and etcd.passwordFile"
-                    .to_owned(),
-            );
-        }
-        if !self.prefix.ends_with('/') || !self.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return wrong(
-                "etcd.prefix",
-                format!(
-                    "{:?} must be printable ASCII and end with '/', such as /cleat/",
-                    self.prefix
-                ),
-            );
-        }
-        if !(100..=60_000).contains(&self.timeout) {
-            return wrong(
-                "etcd.timeout",
-                format!("{} is out of range; use 100 to 60000 milliseconds", self.timeout),
-            );
-        }
-        Ok(())
-    }
-
-    fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout)
-    }
-}
 
 /// A cluster of etcd.
 pub struct Etcd {
@@ -150,9 +36,8 @@ impl Etcd {
     /// With these settings. Connects when it is first asked.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field.
+    /// [`Error::File`]: a certificate, a key or the password cannot be read.
     pub fn new(config: EtcdConfig) -> Result<Self> {
-        config.check()?;
         // What cannot be read is said at the start, not at the first question.
         options(&config)?;
         Ok(Self { config, client: Mutex::new(None), keeper: Mutex::new(None) })
@@ -165,7 +50,7 @@ impl Etcd {
         }
         let options = options(&self.config)?;
         let connecting = Client::connect(&self.config.endpoints, Some(options));
-        let client = match tokio::time::timeout(self.config.timeout(), connecting).await {
+        let client = match tokio::time::timeout(self.timeout(), connecting).await {
             Ok(connected) => connected.map_err(|error| Error::unanswered(doing, said(&error)))?,
             Err(_) => return Err(Error::unanswered(doing, self.too_late())),
         };
@@ -177,7 +62,7 @@ impl Etcd {
         format!(
             "no answer from {} within {} ms",
             self.config.endpoints.join(", "),
-            self.config.timeout
+            self.config.timeout_ms
         )
     }
 
@@ -187,10 +72,14 @@ impl Etcd {
         doing: &'static str,
         asked: impl Future<Output = std::result::Result<T, etcd_client::Error>>,
     ) -> Result<T> {
-        match tokio::time::timeout(self.config.timeout(), asked).await {
+        match tokio::time::timeout(self.timeout(), asked).await {
             Ok(answer) => answer.map_err(|error| Error::unanswered(doing, said(&error))),
             Err(_) => Err(Error::unanswered(doing, self.too_late())),
         }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.config.timeout_ms)
     }
 
     fn full(&self, key: &str) -> String {
@@ -242,7 +131,7 @@ impl Etcd {
         let writes: Vec<TxnOp> = txn.writes.iter().map(|w| self.write(w)).collect();
         let request = EtcdTxn::new().when(conditions).and_then(writes);
         let mut client = self.client("commit").await?;
-        let answer = match tokio::time::timeout(self.config.timeout(), client.txn(request)).await {
+        let answer = match tokio::time::timeout(self.timeout(), client.txn(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if is_surely_undone(&error) => {
                 return Err(Error::unanswered("commit", said(&error)));
@@ -454,10 +343,11 @@ fn said(error: &etcd_client::Error) -> String {
 }
 
 fn options(config: &EtcdConfig) -> Result<ConnectOptions> {
+    let timeout = Duration::from_millis(config.timeout_ms);
     let mut options = ConnectOptions::new()
-        .with_connect_timeout(config.timeout())
+        .with_connect_timeout(timeout)
         // A dead connection is noticed though nothing is asked: the feed depends on it.
-        .with_keep_alive(Duration::from_secs(10), config.timeout())
+        .with_keep_alive(Duration::from_secs(10), timeout)
         .with_keep_alive_while_idle(true)
         .with_require_leader(true)
         .with_auto_token_refresh(true);
@@ -474,7 +364,7 @@ fn options(config: &EtcdConfig) -> Result<ConnectOptions> {
     if let (Some(user), Some(file)) = (&config.user, &config.password_file) {
         let password =
             String::from_utf8_lossy(&read(file)?).trim_end_matches(['\r', '\n']).to_owned();
-        options = options.with_user(user, password);
+        options = options.with_user(user, password.lines().next().unwrap_or_default());
     }
     Ok(options)
 }

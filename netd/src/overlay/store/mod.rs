@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use super::error::{Error, Result};
 
 pub use engine::{Engine, Snapshot};
-pub use etcd::{Etcd, EtcdConfig};
+pub use etcd::Etcd;
 pub use local::Local;
 pub use memory::{Memory, MemoryClient, Pause};
 
