@@ -6,7 +6,10 @@ mod conflist;
 pub mod documents;
 mod error;
 pub mod keys;
+pub mod networks;
+mod request;
 pub mod store;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
 pub use error::{Error, Result};
+pub use request::NetworkRequest;
