@@ -38,14 +38,14 @@ pub(super) async fn get(
     let index = shared.answerer.directory().current();
     let entries = index.entries();
     let mut all: Vec<Named> = entries
-        .filter(|entry| wanted.as_deref().is_none_or(|network| *entry.network == *network))
+        .filter(|entry| wanted.as_deref().is_none_or(|network| **entry.network() == *network))
         .map(|entry| Named {
-            network: entry.network.to_string(),
-            container: entry.owner.to_string(),
-            names: entry.names.iter().map(ToString::to_string).collect(),
+            network: entry.network().to_string(),
+            container: entry.owner().to_owned(),
+            names: entry.names().map(str::to_owned).collect(),
             full_name: full_name(entry),
             addresses: entry.addresses.to_vec(),
-            asks: entry.part.asks.clone(),
+            asks: entry.membership.asks.to_vec(),
         })
         .collect();
     drop(index);

@@ -1,6 +1,7 @@
 //! The index kept as the records are: the attachments' folder is watched, and what happened there
 //! is taken in before each answer. An attach that has returned is so in the next answer.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -85,6 +86,10 @@ impl Directory {
         let Some(name) = Store::<AttachmentRecord>::document_of(file) else {
             return false;
         };
+        self.put(name)
+    }
+
+    fn put(&self, name: &str) -> bool {
         match self.entry(name) {
             Some(entry) => self.write().put(entry),
             None => self.write().remove(name),
@@ -93,16 +98,12 @@ impl Directory {
 
     fn rescan(&self) -> Result<bool> {
         let names = self.store.names()?;
-        let found: Vec<Entry> = names.iter().filter_map(|name| self.entry(name)).collect();
-        let mut index = self.write();
-        let before = index.len();
-        let there: std::collections::HashSet<&str> =
-            found.iter().map(|entry| entry.record.as_str()).collect();
-        index.retain(|record| there.contains(record));
-        let mut any = index.len() != before;
-        drop(there);
-        for entry in found {
-            any |= index.put(entry);
+        let there: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let mut any = self.write().retain(|record| there.contains(record));
+        // One after the other, so that no more than one record is held as a whole. Nobody looks
+        // meanwhile: who does waits for the watch.
+        for name in &names {
+            any |= self.put(name);
         }
         Ok(any)
     }

@@ -1,0 +1,6 @@
+//! Overlay networks: one network over many hosts.
+
+mod config;
+mod conflist;
+
+pub use config::{Engine, EtcdConfig, OverlayConfig};
