@@ -111,7 +111,7 @@ fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     let with_gateway = grants
         .addresses
         .iter()
-        .filter(|grant| !(plan.single_addresses && is_single(&grant.address)))
+        .filter(|grant| !(plan.overlay && is_single(&grant.address)))
         .filter_map(|grant| IpNet::new(grant.gateway?, grant.address.prefix_len()).ok());
     with_gateway.collect()
 }

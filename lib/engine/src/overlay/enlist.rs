@@ -31,7 +31,9 @@ pub(super) fn links(node: &Node, rtnl: &mut Rtnl, segment: &Segment, switched: b
         ..LinkRules::open(link)
     };
     let gateways = segment.blocks.iter().filter_map(gateway).map(|net| net.addr()).collect();
-    ruleset.set_link(&LinkRules { gateways, mac, ..of(&bridge, network.inbound) })?;
+    // A configuration of the network's on this node may say otherwise.
+    let inbound = ruleset.stored_link(&bridge)?.map_or(network.inbound, |rules| rules.inbound);
+    ruleset.set_link(&LinkRules { gateways, mac, ..of(&bridge, inbound) })?;
     let joined = vec![bridge];
     ruleset.set_link(&LinkRules { joined, ..of(&vxlan, Inbound::Internal) })?;
     if switched {

@@ -4,6 +4,7 @@
 
 mod devices;
 mod enlist;
+mod lease;
 mod membership;
 mod network;
 mod peers;
@@ -11,6 +12,7 @@ pub mod segment;
 mod underlay;
 mod want;
 
+pub use lease::{OverlayLessor, joined};
 pub use membership::{Membership, forget, membership, memberships, note, using};
 pub use network::{OverlayNetwork, bridge_name, vxlan_name};
 pub use segment::{Applied, Peer, Segment, vtep_mac};

@@ -295,7 +295,7 @@ impl Hosts {
             bridge: self.bridge(),
             gateway: true,
             default_gateway: true,
-            single_addresses: true,
+            overlay: true,
             ..BridgePlan::default()
         };
         let plan = AttachmentPlan {
@@ -343,6 +343,7 @@ fn network() -> OverlayNetwork {
         port: 4789,
         inbound: Inbound::Published,
         dns: false,
+        labels: Default::default(),
         created: 0,
     }
 }
