@@ -11,6 +11,14 @@ use smallvec::SmallVec;
 /// Ends each name in [`Entry::text`]; no name holds it.
 const END: char = '\0';
 
+/// Between a node's id and a record of it; no record's name holds it.
+const REMOTE: char = '/';
+
+/// The node of a record that is another node's.
+pub(super) fn node_of(record: &str) -> Option<&str> {
+    record.split_once(REMOTE).map(|(node, _)| node)
+}
+
 /// An attachment that names stand for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -137,6 +145,20 @@ impl Entry {
             asked: Asked::default(),
             netns: None,
         }
+    }
+
+    /// An attachment of another node, in an overlay network.
+    pub(crate) fn remote(
+        (node, record, owner): (&str, &str, &str),
+        names: &[String],
+        membership: Membership,
+    ) -> Self {
+        Self::new((&format!("{node}{REMOTE}{record}"), owner), names, membership)
+    }
+
+    /// The node that it is on; `None`: this one.
+    pub fn node(&self) -> Option<&str> {
+        node_of(self.record())
     }
 
     /// The name of its record.
