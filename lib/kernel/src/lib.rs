@@ -28,6 +28,7 @@ mod sys_mount;
 pub mod sysctl;
 pub mod traffic;
 pub mod virtual_link;
+pub mod vxlan;
 pub mod wire;
 
 pub use change::{Change, LinkChange, Route, VethPair, Which};
@@ -35,8 +36,9 @@ pub use error::{Error, Result};
 pub use link::{Link, Mac, Operstate};
 pub use monitor::Monitor;
 pub use netns::{Namespace, Presence};
-pub use rtnl::{Refused, Rtnl};
+pub use rtnl::{Path, Refused, Rtnl};
 pub use rustix::io::Errno;
 pub use shaping::{Shaping, TokenBucket};
 pub use socket::{Drained, Socket};
 pub use virtual_link::{VirtualKind, VirtualLink};
+pub use vxlan::{FdbEntry, Vxlan, VxlanLink};

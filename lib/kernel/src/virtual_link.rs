@@ -8,6 +8,7 @@ use crate::change::ifinfo;
 use crate::error::{Error, Result};
 use crate::link::{Mac, ifla};
 use crate::netns::Namespace;
+use crate::vxlan::{self, Vxlan};
 use crate::wire::{Batch, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -56,6 +57,8 @@ pub enum VirtualKind {
         /// The table of its routes.
         table: u32,
     },
+    /// Frames in UDP.
+    Vxlan(Vxlan),
 }
 
 impl VirtualKind {
@@ -67,6 +70,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "vlan",
             Self::Dummy => "dummy",
             Self::Vrf { .. } => "vrf",
+            Self::Vxlan(_) => "vxlan",
         }
     }
 
@@ -78,6 +82,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "CONFIG_VLAN_8021Q",
             Self::Dummy => "CONFIG_DUMMY",
             Self::Vrf { .. } => "CONFIG_NET_VRF",
+            Self::Vxlan(_) => "CONFIG_VXLAN",
         }
     }
 }
@@ -118,6 +123,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
             VirtualKind::Vrf { table } => {
                 data.u32(ifla::VRF_TABLE, table);
             }
+            VirtualKind::Vxlan(own) => vxlan::encode(data, own),
             VirtualKind::Dummy => {}
         });
     });
