@@ -29,6 +29,7 @@ pub mod sysctl;
 pub mod traffic;
 pub mod virtual_link;
 pub mod wire;
+pub mod wireguard;
 
 pub use change::{Change, LinkChange, Route, VethPair, Which};
 pub use error::{Error, Result};
@@ -40,3 +41,4 @@ pub use rustix::io::Errno;
 pub use shaping::{Shaping, TokenBucket};
 pub use socket::{Drained, Socket};
 pub use virtual_link::{VirtualKind, VirtualLink};
+pub use wireguard::Wireguard;

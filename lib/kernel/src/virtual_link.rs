@@ -56,6 +56,8 @@ pub enum VirtualKind {
         /// The table of its routes.
         table: u32,
     },
+    /// Packets encrypted in UDP; keys and peers are given to it by [`crate::Wireguard`].
+    Wireguard,
 }
 
 impl VirtualKind {
@@ -67,6 +69,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "vlan",
             Self::Dummy => "dummy",
             Self::Vrf { .. } => "vrf",
+            Self::Wireguard => "wireguard",
         }
     }
 
@@ -78,6 +81,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "CONFIG_VLAN_8021Q",
             Self::Dummy => "CONFIG_DUMMY",
             Self::Vrf { .. } => "CONFIG_NET_VRF",
+            Self::Wireguard => "CONFIG_WIREGUARD",
         }
     }
 }
@@ -99,7 +103,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
     }
     m.nest(ifla::LINKINFO, |info| {
         info.str(ifla::INFO_KIND, link.kind.name());
-        if link.kind == VirtualKind::Dummy {
+        if matches!(link.kind, VirtualKind::Dummy | VirtualKind::Wireguard) {
             return;
         }
         info.nest(ifla::INFO_DATA, |data| match link.kind {
@@ -118,7 +122,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
             VirtualKind::Vrf { table } => {
                 data.u32(ifla::VRF_TABLE, table);
             }
-            VirtualKind::Dummy => {}
+            VirtualKind::Dummy | VirtualKind::Wireguard => {}
         });
     });
 }
