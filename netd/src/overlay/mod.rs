@@ -2,5 +2,6 @@
 
 mod config;
 mod conflist;
+pub mod wireguard;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
