@@ -30,6 +30,7 @@ pub mod traffic;
 pub mod virtual_link;
 pub mod vxlan;
 pub mod wire;
+pub mod wireguard;
 
 pub use change::{Change, LinkChange, Route, VethPair, Which};
 pub use error::{Error, Result};
@@ -42,3 +43,4 @@ pub use shaping::{Shaping, TokenBucket};
 pub use socket::{Drained, Socket};
 pub use virtual_link::{VirtualKind, VirtualLink};
 pub use vxlan::{FdbEntry, Vxlan, VxlanLink};
+pub use wireguard::Wireguard;

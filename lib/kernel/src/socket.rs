@@ -28,6 +28,8 @@ pub enum Protocol {
     Route,
     /// nf_tables and conntrack.
     Netfilter,
+    /// What has a number for this boot only, such as WireGuard.
+    Generic,
 }
 
 /// A refused message of a batch.
@@ -73,6 +75,7 @@ impl Socket {
             // NETLINK_ROUTE is protocol 0.
             Protocol::Route => None,
             Protocol::Netfilter => Some(protocol::NETFILTER),
+            Protocol::Generic => Some(protocol::GENERIC),
         };
         let fail = |errno| Error::kernel("open", "netlink socket", errno);
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)
@@ -83,7 +86,9 @@ impl Socket {
             // Dumps are filtered.
             Protocol::Route => sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK),
             // A refusal does not repeat a message of up to 64 KiB.
-            Protocol::Netfilter => sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK),
+            Protocol::Netfilter | Protocol::Generic => {
+                sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK)
+            }
         };
         Ok(Self { fd, which, next: 1, buffer: vec![0; 32 * 1024] })
     }

@@ -59,6 +59,8 @@ pub enum VirtualKind {
     },
     /// Frames in UDP.
     Vxlan(Vxlan),
+    /// Packets encrypted in UDP; keys and peers are given to it by [`crate::Wireguard`].
+    Wireguard,
 }
 
 impl VirtualKind {
@@ -71,6 +73,7 @@ impl VirtualKind {
             Self::Dummy => "dummy",
             Self::Vrf { .. } => "vrf",
             Self::Vxlan(_) => "vxlan",
+            Self::Wireguard => "wireguard",
         }
     }
 
@@ -83,6 +86,7 @@ impl VirtualKind {
             Self::Dummy => "CONFIG_DUMMY",
             Self::Vrf { .. } => "CONFIG_NET_VRF",
             Self::Vxlan(_) => "CONFIG_VXLAN",
+            Self::Wireguard => "CONFIG_WIREGUARD",
         }
     }
 }
@@ -104,7 +108,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
     }
     m.nest(ifla::LINKINFO, |info| {
         info.str(ifla::INFO_KIND, link.kind.name());
-        if link.kind == VirtualKind::Dummy {
+        if matches!(link.kind, VirtualKind::Dummy | VirtualKind::Wireguard) {
             return;
         }
         info.nest(ifla::INFO_DATA, |data| match link.kind {
@@ -124,7 +128,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
                 data.u32(ifla::VRF_TABLE, table);
             }
             VirtualKind::Vxlan(own) => vxlan::encode(data, own),
-            VirtualKind::Dummy => {}
+            VirtualKind::Dummy | VirtualKind::Wireguard => {}
         });
     });
 }
