@@ -275,6 +275,6 @@ fn wait_for_any(records: &OwnedFd, wake: &Wake, folders: &[Folder]) -> bool {
 }
 
 /// The engine's view of this node; its warnings go to the log.
-fn node(dirs: &Dirs) -> Node {
+pub(crate) fn node(dirs: &Dirs) -> Node {
     Node::new(dirs.clone(), |text| tracing::warn!("{text}"))
 }
