@@ -8,6 +8,7 @@ use crate::change::ifinfo;
 use crate::error::{Error, Result};
 use crate::link::{Mac, ifla};
 use crate::netns::Namespace;
+use crate::vxlan::{self, Vxlan};
 use crate::wire::{Batch, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -56,6 +57,8 @@ pub enum VirtualKind {
         /// The table of its routes.
         table: u32,
     },
+    /// Frames in UDP.
+    Vxlan(Vxlan),
     /// Packets encrypted in UDP; keys and peers are given to it by [`crate::Wireguard`].
     Wireguard,
 }
@@ -69,6 +72,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "vlan",
             Self::Dummy => "dummy",
             Self::Vrf { .. } => "vrf",
+            Self::Vxlan(_) => "vxlan",
             Self::Wireguard => "wireguard",
         }
     }
@@ -81,6 +85,7 @@ impl VirtualKind {
             Self::Vlan { .. } => "CONFIG_VLAN_8021Q",
             Self::Dummy => "CONFIG_DUMMY",
             Self::Vrf { .. } => "CONFIG_NET_VRF",
+            Self::Vxlan(_) => "CONFIG_VXLAN",
             Self::Wireguard => "CONFIG_WIREGUARD",
         }
     }
@@ -122,6 +127,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
             VirtualKind::Vrf { table } => {
                 data.u32(ifla::VRF_TABLE, table);
             }
+            VirtualKind::Vxlan(own) => vxlan::encode(data, own),
             VirtualKind::Dummy | VirtualKind::Wireguard => {}
         });
     });

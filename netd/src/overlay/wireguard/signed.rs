@@ -127,7 +127,9 @@ impl Announcement {
         }
         let is_current = |key: &PublicKey| key.generation == keys.current && key.port != 0;
         if !(1..=2).contains(&keys.keys.len()) || !keys.keys.iter().any(is_current) {
-            return Err(Forged::Body("expected one or two keys, the current one among them".into()));
+            return Err(Forged::Body(
+                "expected one or two keys, the current one among them".into(),
+            ));
         }
         Ok(keys)
     }
