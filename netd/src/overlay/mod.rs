@@ -9,6 +9,7 @@ pub mod keys;
 pub mod networks;
 mod request;
 pub mod store;
+pub mod wireguard;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
 pub use error::{Error, Result};
