@@ -12,6 +12,7 @@ mod links;
 mod metrics;
 pub mod names;
 mod networks;
+pub mod overlay;
 mod relay;
 mod repair;
 mod service_manager;
