@@ -4,6 +4,7 @@
 mod config;
 mod control;
 mod daemon;
+pub mod dhcp;
 pub mod dns;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod networks;
 mod relay;
 mod repair;
 mod service_manager;
+mod unix_socket;
 mod wake;
 
 pub use config::{Config, DEFAULT_PATH, DnsConfig, RelayConfig};

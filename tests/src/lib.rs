@@ -6,6 +6,7 @@
 //! the programs: whatever a suite asserts, a user could see.
 
 mod chain;
+mod dhcp;
 mod dns;
 mod enclosure;
 mod invoke;
@@ -20,6 +21,7 @@ mod traffic;
 mod volumes;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
+pub use dhcp::{Behaviour, DhcpServer, Dnsmasq};
 pub use dns::{Answer, Ask, Manner, Upstream};
 pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use invoke::{Invocation, Outcome};
