@@ -1,6 +1,7 @@
 //! Overlay networks: one network over many hosts. Which networks there are, who owns which
 //! addresses, and which nodes there are, is kept in a store that the nodes share.
 
+pub mod claims;
 mod config;
 mod conflist;
 pub mod documents;
