@@ -5,10 +5,13 @@ pub mod claims;
 mod config;
 mod conflist;
 pub mod documents;
+pub mod epoch;
 mod error;
+pub mod identity;
 pub mod keys;
 pub mod networks;
 mod request;
+pub mod session;
 pub mod store;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
