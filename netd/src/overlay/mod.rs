@@ -10,9 +10,11 @@ mod error;
 pub mod identity;
 pub mod keys;
 pub mod networks;
+mod pause;
 mod request;
 pub mod session;
 pub mod store;
+pub mod view;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
 pub use error::{Error, Result};
