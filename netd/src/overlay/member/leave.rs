@@ -8,10 +8,9 @@ use cleat_engine::kernel::Rtnl;
 use cleat_engine::overlay::{self, OverlayNetwork, segment};
 use ipnet::IpNet;
 
-use super::Member;
 use super::usage::Usage;
+use super::{Member, kept};
 use crate::error::Result;
-use crate::overlay::claims::Book;
 
 /// Since when networks have no container here.
 pub(super) struct Idle {
@@ -39,44 +38,47 @@ impl Idle {
 impl Member {
     /// Leaves what can be left.
     pub(super) fn leave(&mut self, rtnl: &mut Rtnl) -> Result<()> {
-        let pages = self.plane.claims().books().all();
-        if pages.is_empty() {
+        let owned = self.plane.owned();
+        if owned.is_empty() {
             return Ok(());
         }
-        let usage = self.usage(pages.values())?;
-        let me = self.plane.me().to_owned();
-        let draining = self.plane.view().read(|state| state.is_draining(&me));
-        for page in pages.values() {
-            let name = &page.network.name;
+        let usage = self.usage(&owned)?;
+        let draining = self.plane.view().read(|state| state.is_draining(self.plane.node()));
+        for network in &owned {
+            let name = &network.name;
             let blocks: Vec<IpNet> =
-                page.held.iter().filter(|held| !held.leaving).map(|held| held.block).collect();
+                kept(&self.plane, network).iter().map(|held| held.block).collect();
             let unused: Vec<IpNet> =
                 blocks.iter().filter(|block| !usage.is_used(block)).copied().collect();
             if unused.len() < blocks.len() {
                 self.idle.used(name);
                 if draining && !unused.is_empty() {
-                    self.give_up(rtnl, page, &unused)?;
+                    self.give_up(rtnl, network, &unused)?;
                 }
             } else if !blocks.is_empty() && (draining || self.idle.unused(name, Instant::now())) {
-                self.give_up(rtnl, page, &unused)?;
+                self.give_up(rtnl, network, &unused)?;
                 self.idle.used(name);
             }
         }
         Ok(())
     }
 
-    fn usage<'b>(&self, pages: impl Iterator<Item = &'b Book>) -> Result<Usage> {
-        let folders = pages.map(|page| self.data_dir.join(&page.network.name));
+    fn usage(&self, networks: &[OverlayNetwork]) -> Result<Usage> {
+        let folders = networks.iter().map(|network| self.data_dir.join(&network.name));
         Usage::read(&self.node, folders)
     }
 
     /// Gives blocks up that nobody uses: first nothing is leased from them any more, then the
     /// others are told.
-    fn give_up(&mut self, rtnl: &mut Rtnl, page: &Book, blocks: &[IpNet]) -> Result<()> {
-        let network = &page.network;
+    fn give_up(
+        &mut self,
+        rtnl: &mut Rtnl,
+        network: &OverlayNetwork,
+        blocks: &[IpNet],
+    ) -> Result<()> {
         let lock = overlay::using(&self.node, &network.name)?;
         // Somebody may have leased from one meanwhile.
-        let usage = self.usage(std::iter::once(page))?;
+        let usage = self.usage(std::slice::from_ref(network))?;
         let unused: Vec<IpNet> =
             blocks.iter().filter(|block| !usage.is_used(block)).copied().collect();
         let Some(mut note) = overlay::membership(&self.node, &network.name)? else {
@@ -85,7 +87,7 @@ impl Member {
         };
         note.blocks.retain(|block| !unused.contains(block));
         note.statics.retain(|address| !unused.contains(&IpNet::from(*address)));
-        let is_left = unused.len() == page.held.iter().filter(|held| !held.leaving).count();
+        let is_left = unused.len() == kept(&self.plane, network).len();
         match is_left {
             true => overlay::forget(&self.node, &network.name)?,
             false => overlay::note(&self.node, &note)?,
@@ -99,7 +101,7 @@ impl Member {
 
     fn release(&mut self, network: &OverlayNetwork, blocks: &[IpNet]) -> Result<()> {
         for block in blocks {
-            self.runtime.block_on(self.plane.claims().release(network, block))?;
+            self.runtime.block_on(self.plane.release(network, block))?;
         }
         self.due.parts.insert(network.name.clone());
         Ok(())

@@ -28,6 +28,8 @@ use cleat_engine::records::{Change, Durability, Watch, make_dir};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
 
+use super::claims::Held;
+use super::start::host;
 use super::view::Changed;
 use super::{ControlPlane, conflist};
 use crate::daemon::Shared;
@@ -58,6 +60,13 @@ struct Due {
     names: Changed,
 }
 
+impl Due {
+    fn everything() -> Self {
+        let names = Changed::everything();
+        Self { networks: true, address: true, all: true, names, ..Self::default() }
+    }
+}
+
 /// Starts the thread. `attached`: wakes when attachments came or went.
 pub(crate) fn start(shared: &Arc<Shared>, wake: Arc<Wake>, plane: Arc<ControlPlane>) -> Result<()> {
     let runtime = Handle::current();
@@ -70,29 +79,33 @@ pub(crate) fn start(shared: &Arc<Shared>, wake: Arc<Wake>, plane: Arc<ControlPla
             waking.wake();
         }
     });
-    let node = shared.node();
-    make_dir(&node.dirs().run.join("overlay/wants"), Durability::Runtime)?;
-    let wants = Watch::open(node.dirs().run.join("overlay/wants"))?;
-    let member = Member {
-        kernel: Monitor::open().ok(),
-        wishes: Wishes::new(plane.clone(), runtime.clone(), wake.clone()),
-        idle: Idle::new(Duration::from_secs(shared.config().overlay.linger)),
-        names: Names::default(),
-        data_dir: data_dir(&shared.options.dirs.state),
-        due: Due { networks: true, address: true, all: true, names: Changed::everything(), ..Due::default() },
-        addresses: Vec::new(),
-        regular: Instant::now(),
-        shared: shared.clone(),
-        node,
-        plane,
-        runtime,
-        wake,
-        wants,
-        changed,
+    let folder = shared.options.dirs.run.join("overlay/wants");
+    make_dir(&folder, Durability::Runtime)?;
+    let wants = Watch::open(folder)?;
+    let shared = shared.clone();
+    let start = move || {
+        let member = Member {
+            kernel: Monitor::open().ok(),
+            wishes: Wishes::new(plane.clone(), runtime.clone(), wake.clone()),
+            idle: Idle::new(Duration::from_secs(shared.config().overlay.linger)),
+            names: Names::default(),
+            data_dir: data_dir(&shared.options.dirs.state),
+            due: Due::everything(),
+            addresses: Vec::new(),
+            regular: Instant::now(),
+            node: shared.node(),
+            shared,
+            plane,
+            runtime,
+            wake,
+            wants,
+            changed,
+        };
+        member.run();
     };
     std::thread::Builder::new()
         .name("overlay".into())
-        .spawn(move || member.run())
+        .spawn(start)
         .map(drop)
         .map_err(Error::socket("start a thread for", "overlay networks"))
 }
@@ -224,11 +237,16 @@ impl Member {
         }
         let addresses = underlay::addresses(rtnl, self.shared.config().overlay.address)?;
         if addresses != self.addresses {
-            self.plane.announce(&addresses);
+            self.announce(&addresses);
             self.addresses = addresses;
             self.due.all = true;
         }
         Ok(())
+    }
+
+    fn announce(&self, addresses: &[IpAddr]) {
+        let config = self.shared.config();
+        self.plane.set_host(host(&config.overlay, addresses));
     }
 
     fn settle_conflists(&mut self, troubles: &mut BTreeSet<Trouble>) {
@@ -269,17 +287,16 @@ impl Member {
             self.regular = Instant::now();
         }
         let mut failed = BTreeMap::new();
-        let joined: BTreeSet<String> = overlay::memberships(&self.node)?
-            .into_iter()
-            .map(|note| note.network.name)
-            .collect();
-        for (_, page) in self.plane.claims().books().all() {
-            let name = &page.network.name;
+        let joined: BTreeSet<String> =
+            overlay::memberships(&self.node)?.into_iter().map(|note| note.network.name).collect();
+        for network in self.plane.owned() {
+            let name = &network.name;
             let is_wanted = due.contains(name) || (all && joined.contains(name));
-            if !is_wanted || page.held.iter().all(|held| held.leaving) {
+            let held = kept(&self.plane, &network);
+            if !is_wanted || held.is_empty() {
                 continue;
             }
-            if let Err(text) = self.settle_part(rtnl, &page.network, troubles) {
+            if let Err(text) = self.settle_part(rtnl, &network, &held, troubles) {
                 troubles.insert(Trouble::new("overlay.trouble", name.as_str(), text.clone()));
                 failed.insert(name.clone(), text);
             }
@@ -291,14 +308,12 @@ impl Member {
         &self,
         rtnl: &mut Rtnl,
         network: &OverlayNetwork,
+        held: &[Held],
         troubles: &mut BTreeSet<Trouble>,
     ) -> std::result::Result<(), String> {
-        let held: Vec<_> = self.plane.claims().books().held_of(&network.id);
-        let held: Vec<_> = held.into_iter().filter(|held| !held.leaving).collect();
         let outer = Underneath { own: &self.addresses };
-        let me = self.plane.me();
-        let part =
-            self.plane.view().read(|state| Part::of(network, &held, (state, me), &outer));
+        let me = self.plane.node();
+        let part = self.plane.view().read(|state| Part::of(network, held, (state, me), &outer));
         let part = part.ok_or_else(|| {
             "this node has no address that others could send to: no default route, and no \
              overlay.address in netd's configuration"
@@ -323,7 +338,7 @@ impl Member {
             let text = format!("node {node} has no address that this one could send to");
             troubles.insert(Trouble::new("overlay.trouble", network.name.as_str(), text));
         }
-        let note = part.note(applied.mtu);
+        let note = part.note(applied.mtu, self.plane.halted(&network.id));
         if let Some(why) = &note.halted {
             troubles.insert(Trouble::new("overlay.halted", network.name.as_str(), why.clone()));
         }
@@ -341,7 +356,12 @@ impl Member {
             overlay::memberships(&self.node)?.into_iter().map(|note| note.network).collect();
         let directory = self.shared.answerer.directory();
         self.names.hear(&self.plane, directory, &joined, &changed);
-        self.names.tell(&self.plane, directory, &joined);
+        self.names.tell(&self.plane, directory, &joined, &self.runtime);
         Ok(())
     }
+}
+
+/// What this node owns of a network and is not giving up.
+fn kept(plane: &ControlPlane, network: &OverlayNetwork) -> Vec<Held> {
+    plane.held(&network.id).into_iter().filter(|held| !held.leaving).collect()
 }

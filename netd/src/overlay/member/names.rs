@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cleat_engine::overlay::OverlayNetwork;
+use tokio::runtime::Handle;
 
 use crate::names::{Directory, Entry, Membership};
 use crate::overlay::documents::Names as Told;
@@ -58,22 +59,28 @@ impl Names {
         plane: &ControlPlane,
         directory: &Directory,
         joined: &[OverlayNetwork],
+        runtime: &Handle,
     ) {
         for network in joined {
             let own = own_names(directory, network);
             let told = plane.view().read(|state| {
-                let told = state.names_of(&network.id, plane.me());
+                let told = state.names_of(&network.id, plane.node());
                 told.map(|(record, names)| (record.to_string(), names.clone()))
                     .collect::<BTreeMap<_, _>>()
             });
-            let new = own.iter().filter(|(record, names)| {
-                told.get(*record).is_none_or(|told| **told != **names)
-            });
-            let new: Vec<(String, Told)> = new.map(|(r, n)| (r.clone(), n.clone())).collect();
-            let gone: Vec<String> =
-                told.keys().filter(|record| !own.contains_key(*record)).cloned().collect();
-            if !new.is_empty() || !gone.is_empty() {
-                plane.tell_names(&network.id, new, gone);
+            let new = own
+                .iter()
+                .filter(|(record, names)| told.get(*record).is_none_or(|told| **told != **names));
+            let gone = told.keys().filter(|record| !own.contains_key(*record));
+            let changes: Vec<(String, Option<Told>)> = new
+                .map(|(record, names)| (record.clone(), Some(names.clone())))
+                .chain(gone.map(|record| (record.clone(), None)))
+                .collect();
+            // What cannot be told now is told at the next turn.
+            if !changes.is_empty()
+                && let Err(error) = runtime.block_on(plane.put_names(network, &changes))
+            {
+                tracing::debug!("names of {}: {error}", network.name);
             }
         }
     }
@@ -88,7 +95,7 @@ fn take_in(
     plane.view().read(|state| {
         let mut now = BTreeMap::new();
         for ((node, record), names) in state.names(&network.id) {
-            if **node == *plane.me() {
+            if **node == *plane.node() {
                 continue;
             }
             let entry = || {

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use cleat_engine::overlay::{Membership, OverlayNetwork, Peer, Segment, vtep_mac};
 use ipnet::IpNet;
 
-use super::underlay;
 use crate::overlay::claims::Held;
 use crate::overlay::view::State;
 
@@ -16,7 +15,6 @@ pub(super) struct Part {
     pub(super) segment: Segment,
     /// The blocks that may be leased from.
     usable: Vec<IpNet>,
-    halted: Option<String>,
     draining: bool,
     /// Nodes that cannot be sent to, and why.
     pub(super) unreachable: Vec<String>,
@@ -67,19 +65,15 @@ impl Part {
                 network: network.clone(),
             },
             usable: nets(&blocks, &Held::is_usable),
-            halted: held.iter().find_map(|held| held.halted.clone()),
             draining: state.is_draining(me),
             unreachable,
         })
     }
 
-    /// What the plugin is told, once the kernel has it.
-    pub(super) fn note(&self, mtu: u32) -> Membership {
-        let halted = match self.draining {
-            true => Some("this node is being drained; see cleat node drain --undo".to_owned()),
-            // A block that is another's by the store keeps no other from being leased from.
-            false => self.halted.clone().filter(|_| self.usable.is_empty()),
-        };
+    /// What the plugin is told, once the kernel has it. `halted`: why nothing may be leased.
+    pub(super) fn note(&self, mtu: u32, halted: Option<String>) -> Membership {
+        let drained = "this node is being drained; see cleat node drain --undo";
+        let halted = if self.draining { Some(drained.to_owned()) } else { halted };
         Membership {
             network: self.segment.network.clone(),
             halted,

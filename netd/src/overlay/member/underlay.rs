@@ -27,9 +27,13 @@ pub(super) fn addresses(rtnl: &mut Rtnl, configured: Option<IpAddr>) -> Result<V
 
 /// The address that this node sends from, of the family that all the others have: IPv4 before IPv6,
 /// and the first of its own where there is no such family. All nodes come to the same.
-pub(super) fn local<'h>(own: &[IpAddr], others: impl Iterator<Item = &'h [IpAddr]>) -> Option<IpAddr> {
+pub(super) fn local<'h>(
+    own: &[IpAddr],
+    others: impl Iterator<Item = &'h [IpAddr]>,
+) -> Option<IpAddr> {
     let others: Vec<&[IpAddr]> = others.collect();
-    let is_common = |address: &&IpAddr| others.iter().all(|other| same_family(other, address).is_some());
+    let is_common =
+        |address: &&IpAddr| others.iter().all(|other| same_family(other, address).is_some());
     own.iter().find(is_common).or(own.first()).copied()
 }
 

@@ -2,7 +2,6 @@
 //! a task of its own, since the store may take its time; the answer comes back by a channel.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -11,14 +10,11 @@ use cleat_engine::overlay::{Membership, OverlayNetwork, Want};
 use ipnet::IpNet;
 use tokio::runtime::Handle;
 
-use crate::overlay::claims::Single;
 use crate::overlay::{ControlPlane, Error, Result};
 use crate::wake::Wake;
 
 /// The plugin waits 10 seconds; who asked for an address is told before that.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Between two looks at whether another node has granted an address.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A question, and what came of it.
 pub(super) struct Answer {
@@ -72,41 +68,23 @@ async fn obtain(
     want: &Want,
     have: Option<&Membership>,
 ) -> Result<Arc<OverlayNetwork>> {
-    let network = plane.network(&want.network).await?;
+    let network = plane.view().read(|state| state.network(&want.network).cloned());
+    let network = network.ok_or_else(|| Error::Missing {
+        kind: "network",
+        name: want.network.clone(),
+        hint: "see `cleat network ls`; make it with `cleat network create --driver overlay`",
+    })?;
     let blocks = have.map(|note| note.blocks.as_slice()).unwrap_or_default();
     // Who asks because there was no room may have asked before there was some.
     let more = want.address.is_none() && blocks.len() <= want.blocks;
     for subnet in &network.subnets {
         let own: Vec<IpNet> = blocks.iter().filter(|b| subnet.contains(*b)).copied().collect();
         if more || own.is_empty() {
-            plane.claims().block(&network, subnet, &own).await?;
+            plane.claim(&network, subnet, &own).await?;
         }
     }
     if let Some(address) = want.address {
-        single(plane, &network, address).await?;
+        plane.address(&network, address, PATIENCE).await?;
     }
     Ok(network)
-}
-
-async fn single(plane: &ControlPlane, network: &OverlayNetwork, address: IpAddr) -> Result<()> {
-    let mut changes = plane.view().changes();
-    let granted = async {
-        while plane.claims().address(network, address).await? == Single::Asked {
-            // Whatever changed, or nothing for a while.
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.next()).await;
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(PATIENCE, granted).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            plane.claims().withdraw(network, address).await?;
-            Err(Error::Address {
-                network: network.name.clone(),
-                address,
-                problem: "the node whose block it is in does not answer; is its netd up?"
-                    .to_owned(),
-            })
-        }
-    }
 }
