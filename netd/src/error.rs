@@ -63,6 +63,9 @@ pub enum Error {
         /// Whose it is.
         holder: String,
     },
+    /// The node's keys are being changed.
+    #[error("the keys of this node are being changed already; wait until that is done")]
+    KeysChange,
     /// Another netd serves this node.
     #[error("another netd is in charge of {run}; stop it first", run = run.display())]
     InCharge {

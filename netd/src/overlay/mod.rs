@@ -11,11 +11,14 @@ pub mod identity;
 pub mod keys;
 pub mod networks;
 mod pause;
+mod plane;
 mod request;
 pub mod session;
 pub mod store;
 pub mod view;
+pub mod wireguard;
 
 pub use config::{Engine, EtcdConfig, OverlayConfig};
 pub use error::{Error, Result};
+pub use plane::{ControlPlane, NodeReport, Running, Setup, open_store};
 pub use request::NetworkRequest;

@@ -15,7 +15,7 @@ use super::error::{Error, Result};
 use super::identity::random_id;
 use super::keys;
 use super::networks::read;
-use super::store::{Condition, Lease, Outcome, Store, Txn, Write};
+use super::store::{Condition, Lease, Outcome, Position, Store, Txn, Write};
 
 const NAME: &str = "session";
 /// Processes of this boot that are remembered.
@@ -69,6 +69,8 @@ pub struct Session {
     note: Note,
     documents: Option<Documents<Note>>,
     lease: Option<Lease>,
+    /// The revision that made the key.
+    taken: i64,
     /// The process that was found in charge, and since when.
     other: Option<(String, Duration)>,
 }
@@ -98,7 +100,7 @@ impl Session {
         }
         let live = Live { boot: who.boot.clone(), instance, name: who.name.clone() };
         let value = encode(&keys::live(&who.node), &live)?;
-        Ok(Self { store, who, ttl, value, note, documents, lease: None, other: None })
+        Ok(Self { store, who, ttl, value, note, documents, lease: None, taken: 0, other: None })
     }
 
     /// Some process of this boot acted for the node: what it owns it may go on using, whether or
@@ -107,13 +109,20 @@ impl Session {
         self.note.held
     }
 
-    /// What the store was seen to hold. True: the session is lost, and [`Session::step`] is due.
-    pub fn seen(&mut self, live: Option<&str>) -> bool {
-        let lost = self.lease.is_some() && live != Some(self.value.as_str());
+    /// What the store was seen to hold, and when. True: the session is lost, and
+    /// [`Session::step`] is due.
+    pub fn seen(&mut self, live: Option<&str>, at: Position) -> bool {
+        let is_late = at.revision < self.taken;
+        let lost = self.lease.is_some() && !is_late && live != Some(self.value.as_str());
         if lost {
             self.lease = None;
         }
         lost
+    }
+
+    /// The store went back: what it knew of the session is to be asked.
+    pub fn doubt(&mut self) {
+        self.lease = None;
     }
 
     /// Keeps the session, or tries to get it; to be called a few times per lifetime of the lease.
@@ -164,8 +173,9 @@ impl Session {
         let lease = self.store.grant(self.ttl).await?;
         let put = Write::Put { key, value: self.value.clone(), lease: Some(lease) };
         match self.store.commit(&Txn::new([condition], [put])).await {
-            Ok(Outcome::Committed(_)) => {
+            Ok(Outcome::Committed(revision)) => {
                 self.lease = Some(lease);
+                self.taken = revision;
                 self.other = None;
                 self.hold()?;
                 Ok(Standing::Held(self.value.clone()))
@@ -229,8 +239,11 @@ mod tests {
         let mut second = open(&client, who("boot1", Some(run.path().into())));
         assert!(second.was_held());
         let Standing::Held(value) = second.step(at(1)).await.unwrap() else { panic!("not held") };
-        assert!(first.seen(Some(&value)));
-        assert!(!second.seen(Some(&value)));
+        let late = Position { cluster: 1, revision: 1 };
+        assert!(!first.seen(Some(&value), late));
+        let now = Position { cluster: 1, revision: 9 };
+        assert!(first.seen(Some(&value), now));
+        assert!(!second.seen(Some(&value), now));
         // A reboot: the run directory is empty.
         let mut third = open(&client, who("boot2", None));
         assert!(!third.was_held());

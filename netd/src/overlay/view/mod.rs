@@ -99,9 +99,9 @@ impl View {
         self.tell(Changed { own: true, ..Changed::default() });
     }
 
-    /// The last that was seen of the store; the second: it went back since.
-    pub(super) fn last(&self) -> (Option<Position>, Option<Position>) {
-        self.contact(|contact| (contact.last, contact.went_back))
+    /// Where the store was before it went back, if it did.
+    pub(super) fn went_back(&self) -> Option<Position> {
+        self.contact(|contact| contact.went_back)
     }
 
     /// What was found is acted upon.
