@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::documents::Host;
 use super::member::{self, Reservations};
-use super::plane::{Running, open_store};
-use super::{ControlPlane, OverlayConfig, Setup, identity};
+
+use super::{ControlPlane, OverlayConfig, Running, Setup, identity, open_store};
 use crate::daemon::Shared;
 use crate::error::{Error, Result};
 use crate::events::Trouble;
