@@ -69,6 +69,8 @@ struct Known {
     /// Some process of this boot acted for the node.
     was_held: bool,
     host: Host,
+    /// The revision by which the store was told of the node.
+    told: i64,
 }
 
 /// The tasks of a control plane; they end with this.
@@ -119,10 +121,10 @@ impl ControlPlane {
             node,
             reserve,
             ttl,
-            known: Mutex::new(Known { standing, was_held: session.was_held(), host }),
+            known: Mutex::new(Known { standing, was_held: session.was_held(), host, told: 0 }),
         });
         let tasks = vec![
-            tokio::spawn(view.follow(store)),
+            tokio::spawn(view.follow(store, plane.claims.made())),
             tokio::spawn(standing::keep(plane.clone(), session)),
             tokio::spawn(settling::keep(plane.clone())),
         ];
