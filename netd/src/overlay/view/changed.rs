@@ -32,7 +32,7 @@ pub struct Changed {
 }
 
 impl Changed {
-    pub(super) fn everything() -> Self {
+    pub(in crate::overlay) fn everything() -> Self {
         Self { all: true, ..Self::default() }
     }
 
@@ -41,7 +41,8 @@ impl Changed {
         *self == Self::default()
     }
 
-    fn add(&mut self, other: &Self) {
+    /// These changes as well.
+    pub(in crate::overlay) fn add(&mut self, other: &Self) {
         self.all |= other.all;
         self.networks |= other.networks;
         self.down |= other.down;
