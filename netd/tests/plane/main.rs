@@ -5,6 +5,7 @@
 mod etcd;
 mod lab;
 mod over_etcd;
+mod scale;
 mod trouble;
 
 use std::time::Duration;
