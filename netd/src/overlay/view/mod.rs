@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use cleat_engine::kernel::process;
 use tokio::sync::broadcast;
 
 use super::error::Result;
@@ -24,6 +25,8 @@ pub use state::{NamesKey, Owner, State, Wished};
 
 /// Changes that are kept for who is slow.
 const BACKLOG: usize = 256;
+/// So many keys at once leave memory to give back.
+const MANY: usize = 1000;
 /// Between two copies on disk.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
@@ -218,6 +221,11 @@ impl View {
             contact.unsaved = true;
         });
         self.tell(Changed::everything());
+        let many = entries.len() > MANY;
+        drop(entries);
+        if many {
+            process::release_memory();
+        }
         Ok(at)
     }
 
@@ -282,8 +290,15 @@ impl View {
         };
         let entries = self.read(State::durable);
         let cache = self.cache.clone();
-        let written =
-            tokio::task::spawn_blocking(move || cache.write(&Cached::new(at, entries))).await;
+        let written = tokio::task::spawn_blocking(move || {
+            let many = entries.len() > MANY;
+            let written = cache.write(&Cached::new(at, entries));
+            if many {
+                process::release_memory();
+            }
+            written
+        })
+        .await;
         if let Ok(Err(error)) = written {
             tracing::warn!("{error}: a node that starts without the store will know less");
         }
