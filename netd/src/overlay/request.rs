@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(small.block_v4, 28);
         for subnet in ["10.128.0.0/16", "10.128.7.0/24", "10.0.0.0/8"] {
             let error = request(|r| r.subnets = vec![net(subnet)])
-                .resolve(&[first.clone()], "4", 1, 0)
+                .resolve(std::slice::from_ref(&first), "4", 1, 0)
                 .unwrap_err()
                 .to_string();
             assert!(error.contains("overlaps 10.128.0.0/16 of overlay network \"all\""), "{error}");

@@ -118,6 +118,10 @@ impl World {
         for machine in inner.machines() {
             machine.client.cut(false);
             machine.client.lose_answers(0);
+            machine.client.delay_commits(0);
+        }
+        for _ in 0..50 {
+            inner.memory.deliver();
         }
         for _ in 0..4 {
             inner.pass(TTL * 2);
@@ -167,12 +171,14 @@ impl Inner {
 
     fn trouble(&self, machine: &Machine) {
         let mut random = thread_rng();
-        match random.gen_range(0..12) {
+        match random.gen_range(0..14) {
             0 => machine.client.cut(true),
             1..=3 => machine.client.cut(false),
             4 => machine.client.lose_answers(random.gen_range(1..4)),
             5 => self.pass(TTL),
             6 => self.pass(TTL / 3),
+            7 => machine.client.delay_commits(random.gen_range(1..3)),
+            8 | 9 => self.memory.deliver(),
             _ => {}
         }
     }

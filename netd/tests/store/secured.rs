@@ -107,8 +107,8 @@ async fn of_three_members_one_may_die() {
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
-    for n in 0..3 {
-        members[n].stop();
+    for (n, member) in members.iter_mut().enumerate() {
+        member.stop();
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             match store.commit(&put(&n.to_string())).await {
@@ -121,7 +121,7 @@ async fn of_three_members_one_may_die() {
             kept = store.keep(lease).await;
         }
         assert!(kept.unwrap());
-        members[n].run();
+        member.run();
     }
     assert!(revisions.is_sorted(), "{revisions:?}");
 }
