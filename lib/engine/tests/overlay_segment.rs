@@ -301,6 +301,30 @@ fn other_peoples_firewalls_let_it_through() {
 }
 
 #[test]
+fn repair_finds_it_as_it_should_be_and_brings_back_what_is_lost() {
+    let hosts = Hosts::new(2, WITH_V4);
+    hosts.apply_all();
+    let (one, other) = (hosts.container(0, 5), hosts.container(1, 5));
+    hosts.of(0).ns.ip("link set eth0 mtu 1400");
+    assert_eq!(hosts.apply(0).mtu, 1350);
+    assert_eq!(hosts.of(0).repair(), Vec::<String>::new());
+    let bridge = hosts.bridge();
+    for damage in [
+        "nft flush ruleset".to_owned(),
+        "nft flush set inet cleat overlay4".to_owned(),
+        "nft add element inet cleat overlay4 '{ 203.0.113.9 . 4789 }'".to_owned(),
+        format!("ip addr del 10.77.1.1/24 dev {bridge}"),
+    ] {
+        hosts.of(0).ns.sh(&damage);
+        assert_ne!(hosts.of(0).repair(), Vec::<String>::new(), "{damage}");
+        assert_eq!(hosts.of(0).repair(), Vec::<String>::new(), "{damage}");
+        reach_each_other(&hosts, &one, &other);
+        assert!(!hosts.rules(0).contains("203.0.113.9"));
+    }
+    assert_eq!(hosts.of(0).ns.link(&bridge).unwrap()["mtu"], 1350);
+}
+
+#[test]
 fn what_comes_from_other_nodes_reaches_no_more_of_the_host_than_its_own_containers_do() {
     let hosts = Hosts::new(2, WITH_V4);
     hosts.apply_all();

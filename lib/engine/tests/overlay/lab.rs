@@ -13,7 +13,7 @@ use cleat_engine::plan::{
     RouteGrant,
 };
 use cleat_engine::ruleset::Ruleset;
-use cleat_engine::{AttachmentId, Dirs, Node};
+use cleat_engine::{AttachmentId, Dirs, Node, repair};
 use cleat_tests::{Namespace, Transport, wait_until};
 use ipnet::IpNet;
 
@@ -97,6 +97,16 @@ impl Host {
 
     pub(crate) fn rebuild_rules(&self) {
         self.ns.run(|| Ruleset::open(&self.node()).rebuild(None).unwrap());
+    }
+
+    /// Mends what netd's repair finds, and tells it.
+    pub(crate) fn repair(&self) -> Vec<String> {
+        self.ns.run(|| {
+            let node = self.node();
+            let findings = repair::survey(&node).unwrap().findings;
+            findings.iter().for_each(|finding| repair::mend(&node, finding).unwrap());
+            findings.iter().map(|finding| format!("{finding:?}")).collect()
+        })
     }
 
     /// What a shell line says, whether or not it succeeds.
