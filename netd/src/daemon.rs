@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use cleat_engine::records::{Durability, Watch, make_dir};
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::dhcp::{self, Dhcp};
 use crate::dns::answerer::Answerer;
 use crate::dns::forward::{Forwarder, ResolvConf};
 use crate::dns::{Changed, Listeners};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) relay: Relay,
+    /// Set once it has started, where it is wanted.
+    pub(crate) dhcp: OnceLock<Arc<Dhcp>>,
     /// The configuration was read again.
     pub(crate) reconfigured: Notify,
     pub(crate) started: Instant,
@@ -74,6 +77,7 @@ impl Shared {
             events: Events::new(),
             metrics,
             relay: Relay::default(),
+            dhcp: OnceLock::new(),
             reconfigured: Notify::new(),
             started: Instant::now(),
             started_at: now(),
@@ -120,6 +124,7 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
     repair::start(&shared)?;
     relay::start(&shared).await?;
     firewalld::start(&shared)?;
+    let leases = dhcp::start(&shared);
     let mut control = Control::start(&shared, control)?;
     control.serve_metrics(shared.config().metrics).await;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
@@ -132,6 +137,9 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
     }
     shared.events.tell(STOPPED, "netd", "containers stay as they are");
     control.stop().await;
+    if let Some(leases) = leases {
+        leases.remove();
+    }
     outcome
 }
 
@@ -275,6 +283,6 @@ fn wait_for_any(records: &OwnedFd, wake: &Wake, folders: &[Folder]) -> bool {
 }
 
 /// The engine's view of this node; its warnings go to the log.
-fn node(dirs: &Dirs) -> Node {
+pub(crate) fn node(dirs: &Dirs) -> Node {
     Node::new(dirs.clone(), |text| tracing::warn!("{text}"))
 }
