@@ -1,7 +1,7 @@
-//! What an overlay network's peers cost: `overlay_peers COUNT LOCAL-ADDRESS FOLDER` applies a
-//! segment with so many peers in the calling thread's network namespace, once where there is
-//! nothing yet, once more where all is as wanted, and then with one peer that moved. Prints the
-//! microseconds of each, and removes the segment.
+//! What an overlay network's peers cost: `overlay_peers COUNT LOCAL-ADDRESS FOLDER` makes a network
+//! without peers in the calling thread's network namespace, and applies it with so many: when none
+//! is there yet, when all are as wanted, and when one has moved. Prints the microseconds of each,
+//! and removes the network.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -72,6 +72,7 @@ fn main() -> Result<()> {
     let node = Node::new(dirs, |_| {});
     let mut wanted = wanted(count.parse()?, local.parse()?)?;
     let mut rtnl = Rtnl::open()?;
+    timed(&node, &mut rtnl, &Segment { peers: Vec::new(), ..wanted.clone() })?;
     let (cold, first) = timed(&node, &mut rtnl, &wanted)?;
     let (again, second) = timed(&node, &mut rtnl, &wanted)?;
     if let Some(peer) = wanted.peers.last_mut() {

@@ -121,21 +121,25 @@ impl Ruleset<'_> {
     /// Lets in what comes from these, and nobody else, of their network.
     pub fn set_sources(&mut self, sources: &Sources) -> Result<()> {
         let _lock = self.node.shared_locks().acquire(LOCK)?;
-        let store = store(self.node);
-        let name = file(&sources.network);
-        if store.read(&name)?.as_ref() == Some(sources) {
+        let before = stored(self.node)?;
+        if before.contains(sources) {
             return Ok(());
         }
-        let before = stored(self.node)?;
-        store.replace(&name, sources)?;
-        self.change_sources(&before)
+        store(self.node).replace(&file(&sources.network), sources)?;
+        let others = before.iter().filter(|other| other.network != sources.network);
+        let now: Vec<Sources> = others.chain([sources]).cloned().collect();
+        self.change_sources(&before, &now)
     }
 
     /// Forgets a network's. What is not there is no error.
     pub fn forget_sources(&mut self, network: &str) -> Result<()> {
         let _lock = self.node.shared_locks().acquire(LOCK)?;
         let before = stored(self.node)?;
-        if store(self.node).remove(&file(network))? { self.change_sources(&before) } else { Ok(()) }
+        if !store(self.node).remove(&file(network))? {
+            return Ok(());
+        }
+        let others = before.iter().filter(|other| other.network != network);
+        self.change_sources(&before, &others.cloned().collect::<Vec<_>>())
     }
 
     /// The stored ones of a network.
@@ -143,14 +147,13 @@ impl Ruleset<'_> {
         Ok(store(self.node).read(&file(network))?)
     }
 
-    fn change_sources(&mut self, before: &[Sources]) -> Result<()> {
-        let now = stored(self.node)?;
+    fn change_sources(&mut self, before: &[Sources], now: &[Sources]) -> Result<()> {
         let encrypts = |all: &[Sources]| all.iter().any(|sources| sources.encrypted);
-        if before.is_empty() || encrypts(before) != encrypts(&now) {
+        if before.is_empty() || encrypts(before) != encrypts(now) {
             // The rules for it are part of the skeleton.
             return self.rebuild(None);
         }
-        let (mut gone, mut new) = (elements(before), elements(&now));
+        let (mut gone, mut new) = (elements(before), elements(now));
         let keys = |elements: &Elements| -> std::collections::HashSet<(String, Key)> {
             elements.iter().map(|(_, set, e)| (set.to_owned(), e.key.clone())).collect()
         };
