@@ -7,6 +7,7 @@
 
 mod certificates;
 mod chain;
+mod dhcp;
 mod dns;
 mod enclosure;
 mod etcd;
@@ -18,6 +19,7 @@ mod machine;
 mod many;
 mod namespace;
 mod netd;
+mod nfs;
 mod node;
 mod programs;
 mod snapshot;
@@ -25,6 +27,7 @@ mod traffic;
 mod volumes;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
+pub use dhcp::{Behaviour, DhcpServer, Dnsmasq};
 pub use dns::{Answer, Ask, Manner, Upstream};
 pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use etcd::Etcd;
@@ -36,6 +39,7 @@ pub use machine::Report;
 pub use many::{numbered, question};
 pub use namespace::Namespace;
 pub use netd::Netd;
+pub use nfs::NfsServer;
 pub use node::Node;
 pub use programs::Programs;
 pub use snapshot::Snapshot;

@@ -134,6 +134,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Addresses are to be asked for over a link that leads to no server.
+    #[error(
+        "addresses that a server on the network gives need an interface that leads there, and          {driver} makes none; use bridge, macvlan, ipvlan, vlan or host-device"
+    )]
+    LeadsNowhere {
+        /// The kind of network.
+        driver: &'static str,
+    },
     /// There is no default route to take the master from.
     #[error("no master is given, and there is no default route to take it from")]
     NoDefaultRoute,
