@@ -82,10 +82,8 @@ fn keys_change_without_a_lost_packet() {
             let after = changing.iter().map(|n| hosts.host(*n).keys.borrow().address());
             assert!(after.zip(before).all(|(after, before)| after != before));
         }
-        for flow in flows {
-            let loss = flow.stop();
-            assert!(loss.lost == 0 && loss.sent > 100, "{loss:?}");
-        }
+        let losses = flows.map(Flow::stop);
+        assert!(losses.iter().all(|loss| loss.lost == 0 && loss.sent > 100), "{losses:?}");
         assert_eq!(reader.clear(), 0);
         let devices = hosts.fleet[1].lab.host.sh("ip -br link show type wireguard");
         assert_eq!(devices.lines().count(), 1, "{devices}");
