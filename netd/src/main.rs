@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cleat_engine::Dirs;
-use cleat_netd::{DEFAULT_PATH, Options, run};
-use listenfd::ListenFd;
+use cleat_netd::{DEFAULT_PATH, Given, Options, run};
 
 /// The node daemon: answers names for containers and repairs the node.
 #[derive(Debug, Parser)]
@@ -48,17 +47,16 @@ fn main() -> ExitCode {
     let level = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hickory_net=error"));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
-    // A socket that the service manager handed over (sd_listen_fds(3)).
-    let control = match ListenFd::from_env().take_unix_listener(0) {
-        Ok(control) => control,
-        Err(error) => return fail(&format!("the socket that was handed over: {error}")),
+    let given = match Given::take() {
+        Ok(given) => given,
+        Err(error) => return fail(&format!("the sockets that were handed over: {error}")),
     };
     let dirs = Dirs::from_env(|name| std::env::var_os(name));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(Options { dirs, config, resolv_conf }, control));
+            let outcome = runtime.block_on(run(Options { dirs, config, resolv_conf }, given));
             // Threads that wait for the kernel end with the process.
             runtime.shutdown_background();
             outcome.map_err(|error| error.to_string())
