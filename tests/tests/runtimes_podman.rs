@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use cleat_tests::{Enclosure, Lab, Namespace, Transport, busybox_root, ranges, require, wait_until};
+use cleat_tests::{
+    Enclosure, Lab, Namespace, Transport, busybox_root, ranges, require, wait_until,
+};
 use serde_json::{Value, json};
 
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::Udp];
@@ -110,10 +112,8 @@ fn containers_of_podman() {
 fn netd_as_a_container() {
     let lab = Lab::new();
     let podman = Podman::prepare(&lab);
-    podman.enclosure.sh(
-        "mkdir -p $LAB/netd/bin; cp $PLUGINS/netd $LAB/netd/bin
-         tar -C $LAB/netd -cf $LAB/netd.tar .; mount --make-shared /run; mkdir -p /var/lib/cni",
-    );
+    podman.enclosure.sh("mkdir -p $LAB/netd/bin; cp $PLUGINS/netd $LAB/netd/bin
+         tar -C $LAB/netd -cf $LAB/netd.tar .; mount --make-shared /run; mkdir -p /var/lib/cni");
     podman.enclosure.sh("echo nameserver 192.0.2.2 >$LAB/resolv.conf");
     podman.run("import $LAB/netd.tar netd");
     podman.run(
