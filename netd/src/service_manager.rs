@@ -1,6 +1,6 @@
 //! What the service manager is told (sd_notify(3)) and hands over; without one, nobody is, and
-//! nothing. And the limit on file
-//! descriptors, which a manager leaves low for programs that know no better.
+//! nothing. And the limit on file descriptors, which a manager leaves low for programs that know no
+//! better.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -8,7 +8,6 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use listenfd::ListenFd;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
@@ -42,6 +41,11 @@ impl Given {
             }
         }
         Ok(given)
+    }
+
+    /// The control socket alone.
+    pub fn into_control(self) -> Option<UnixListener> {
+        self.control
     }
 }
 

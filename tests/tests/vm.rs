@@ -7,7 +7,8 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 4] = ["guest_bandwidth", "guest_bridge", "guest_links", "guest_volumes"];
+const GUESTS: [&str; 5] =
+    ["guest_bandwidth", "guest_bridge", "guest_links", "guest_nfs", "guest_volumes"];
 
 /// All of a suite's tests ran, in the kernel that they are for.
 #[track_caller]
@@ -71,6 +72,11 @@ fn containers_on_an_older_kernel() {
 }
 
 #[test]
-fn volumes_on_servers_and_quotas() {
+fn volumes_on_servers() {
+    run_all("guest_nfs");
+}
+
+#[test]
+fn volumes_with_quotas() {
     run_all("guest_volumes");
 }

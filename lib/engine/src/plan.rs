@@ -115,6 +115,10 @@ pub struct BridgePlan {
     pub vlan_trunk: Vec<(u16, u16)>,
     /// Keep VLAN 1 on the port.
     pub keep_default_vlan: bool,
+    /// It is an overlay network's: its MTU is whatever the underlay carries by now, and an address
+    /// that is its whole subnet has its gateway in another one, which the bridge has already.
+    #[serde(default)]
+    pub overlay: bool,
 }
 
 impl BridgePlan {
@@ -308,12 +312,24 @@ impl Grants {
     }
 }
 
+/// What is needed of an interface that addresses are asked for over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverLink {
+    /// IPv6 between neighbours.
+    pub ipv6: bool,
+}
+
 /// Where an attachment's addresses come from.
 pub trait Lessor {
     /// Takes them. On failure nothing is held.
     fn lease(&mut self) -> Result<Grants>;
     /// Gives them back; none held is no error.
     fn release(&mut self) -> Result<()>;
+    /// The addresses are asked for over the interface itself, which is made first, and stays until
+    /// they are given back.
+    fn over_link(&self) -> Option<OverLink> {
+        None
+    }
     /// Says whether they are held.
     fn check(&mut self) -> Result<()>;
     /// The addresses that are held, as far as that is known here.

@@ -111,6 +111,10 @@ fn askers(index: &Index, client: Option<&str>) -> Result<Vec<(IpAddr, Point)>, R
     };
     let address = client.parse::<IpAddr>().ok();
     let is_meant = |entry: &Entry| {
+        // Nobody of another node asks here.
+        if entry.node().is_some() {
+            return false;
+        }
         let named = entry.names().any(|name| name == client);
         let is_id = client.len() >= 4 && entry.owner().starts_with(client);
         address.map_or(named || is_id, |address| entry.addresses.contains(&address))

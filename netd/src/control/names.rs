@@ -26,6 +26,9 @@ pub(super) struct Named {
     #[serde(skip_serializing_if = "Option::is_none")]
     full_name: Option<String>,
     addresses: Vec<IpAddr>,
+    /// The node it is on, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     /// Where it asks; empty: at 127.0.0.11, inside.
     asks: Vec<IpAddr>,
 }
@@ -45,6 +48,7 @@ pub(super) async fn get(
             names: entry.names().map(str::to_owned).collect(),
             full_name: full_name(entry),
             addresses: entry.addresses.to_vec(),
+            node: entry.node().map(str::to_owned),
             asks: entry.membership.asks.to_vec(),
         })
         .collect();

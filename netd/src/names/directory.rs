@@ -10,7 +10,7 @@ use cleat_engine::UNKNOWN_BOOT;
 use cleat_engine::record::AttachmentRecord;
 use cleat_engine::records::{Change, Durability, Store, Watch, make_dir};
 
-use super::entry::Entry;
+use super::entry::{Entry, node_of};
 use super::index::Index;
 use crate::error::{Error, Result};
 
@@ -63,6 +63,18 @@ impl Directory {
         watch.as_fd().try_clone_to_owned().map_err(Error::io("duplicate", self.store.dir()))
     }
 
+    /// Takes in what other nodes say, each put in the place of what its record said before; `gone`
+    /// are records of theirs that are no more.
+    pub(crate) fn hear(&self, said: Vec<Entry>, gone: &[String]) {
+        let mut index = self.write();
+        for record in gone {
+            index.remove(record);
+        }
+        for entry in said {
+            index.put(entry);
+        }
+    }
+
     fn take_in(&self, changes: &[Change]) -> Result<()> {
         let mut any = false;
         for change in changes {
@@ -99,7 +111,8 @@ impl Directory {
     fn rescan(&self) -> Result<bool> {
         let names = self.store.names()?;
         let there: HashSet<&str> = names.iter().map(String::as_str).collect();
-        let mut any = self.write().retain(|record| there.contains(record));
+        let is_kept = |record: &str| there.contains(record) || node_of(record).is_some();
+        let mut any = self.write().retain(is_kept);
         // One after the other, so that no more than one record is held as a whole. Nobody looks
         // meanwhile: who does waits for the watch.
         for name in &names {

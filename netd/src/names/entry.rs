@@ -11,6 +11,14 @@ use smallvec::SmallVec;
 /// Ends each name in [`Entry::text`]; no name holds it.
 const END: char = '\0';
 
+/// Between a node's id and a record of it; no record's name holds it.
+const REMOTE: char = '/';
+
+/// The node of a record that is another node's.
+pub(super) fn node_of(record: &str) -> Option<&str> {
+    record.split_once(REMOTE).map(|(node, _)| node)
+}
+
 /// An attachment that names stand for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -137,6 +145,25 @@ impl Entry {
             asked: Asked::default(),
             netns: None,
         }
+    }
+
+    /// An attachment of another node, in an overlay network.
+    pub(crate) fn remote(
+        (node, record, owner): (&str, &str, &str),
+        names: &[String],
+        membership: Membership,
+    ) -> Self {
+        Self::new((&Self::remote_record(node, record), owner), names, membership)
+    }
+
+    /// What the record of another node's attachment is called here.
+    pub(crate) fn remote_record(node: &str, record: &str) -> String {
+        format!("{node}{REMOTE}{record}")
+    }
+
+    /// The node that it is on; `None`: this one.
+    pub fn node(&self) -> Option<&str> {
+        node_of(self.record())
     }
 
     /// The name of its record.
