@@ -170,14 +170,15 @@ fn a_managed_plugin_and_its_upgrade() {
             .daemon("docker-registry serve $LAB/registry.yml", "curl -sf http://127.0.0.1:5000/v2/")
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/docker-plugin/build");
-    let build = |name: &str| {
+    let build = |name: &str, images: &str| {
         let line = format!(
-            "export DOCKER=\"env {DOCKER}\" VOLDRIVER=$PLUGINS/voldriver; {} $LAB/plugin {name}",
+            "export DOCKER=\"env {DOCKER}\" VOLDRIVER=$PLUGINS/voldriver IMAGES={images}
+             {} $LAB/plugin {name}",
             script.display()
         );
         engine.node.enclosure().sh(&line)
     };
-    build("cleat");
+    build("cleat", "");
     docker("plugin enable cleat");
     docker("volume create -d cleat data");
     docker("volume create -d cleat -o type=tmpfs -o size=4m mem");
@@ -188,7 +189,11 @@ fn a_managed_plugin_and_its_upgrade() {
     assert_eq!(docker("run --rm --network none -v mem:/mem busybox cat /mem/f"), "hi\n");
     docker("rm -f one");
 
-    build("127.0.0.1:5000/voldriver:2");
+    let image = "volume create -d cleat -o backing=image -o size=8m img";
+    let refused = engine.node.enclosure().try_sh(&format!("{DOCKER} {image} 2>&1")).unwrap_err();
+    assert!(refused.contains("mkfs.ext4: not found"), "{refused}");
+
+    build("127.0.0.1:5000/voldriver:2", "yes");
     docker("plugin push 127.0.0.1:5000/voldriver:2");
     docker("plugin disable -f cleat");
     docker(
@@ -196,8 +201,12 @@ fn a_managed_plugin_and_its_upgrade() {
     );
     docker("plugin enable cleat");
     assert_eq!(docker("run --rm --network none -v data:/data busybox cat /data/f"), "kept\n");
-    assert_eq!(docker("volume ls -q"), "data\nmem\n");
-    docker("volume rm data mem");
+    docker(image);
+    let full = "dd if=/dev/zero of=/img/f bs=1M count=20 2>&1; df -k /img | tail -n 1";
+    let said = docker(&format!("run --rm --network none -v img:/img busybox sh -c '{full}'"));
+    assert!(said.contains("No space left") && said.contains("/dev/loop"), "{said}");
+    assert_eq!(docker("volume ls -q"), "data\nimg\nmem\n");
+    docker("volume rm data img mem");
     docker("plugin disable cleat");
     docker("plugin rm cleat");
 }
