@@ -1,8 +1,8 @@
 //! Volumes on NFS servers: the kernel's own and nfs-ganesha, on the lab's LAN. They die, pause and
 //! move while mounts are held.
 //@ vm-modules: nfs nfsv3 nfsv4 nfsd lockd
-//@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout
-//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpcbind ganesha.nfsd
+//@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout /usr/bin/flock
+//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpc.statd rpcbind ganesha.nfsd
 //@ vm-tools: /usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so /lib/x86_64-linux-gnu/libgcc_s.so.1
 //@ vm-tools: /usr/lib/x86_64-linux-gnu/libnfsidmap/nsswitch.so
 //@ vm-tools: /etc/netconfig /etc/protocols /etc/services /etc/rpc
@@ -161,6 +161,27 @@ fn version_3() {
     node.unmount("ports", "1");
     refused(&node, &server, "", "vers=3,soft,timeo=10", "nothing answers there");
     assert!(node.mounts().is_empty(), "{:?}", node.mounts());
+}
+
+/// With rpc.statd on both sides a lock is the server's: two clients cannot have it.
+#[test]
+fn locks_of_version_3() {
+    let node = VolumeNode::new(
+        "ln -s /run /var/run 2>/dev/null || true
+         mkdir -p /run/rpcbind /var/lib/nfs/sm /var/lib/nfs/sm.bak; rpcbind; rpc.statd --no-notify",
+    );
+    let server = NfsServer::kernel_3(&node);
+    for name in ["a", "b"] {
+        node.create(name, nfs(&server, "vers=3,locks=required,nosharecache"));
+        node.mount(name, "1");
+        assert!(!line_of(&node, name).contains("nolock"), "{}", line_of(&node, name));
+        assert!(node.get(name).unwrap()["Status"]["Warnings"].is_null());
+    }
+    let file = |name: &str| node.volumes().join(name).join("_mnt/f").display().to_string();
+    let line = format!("flock -n {} sh -c ': >$LAB/locked; exec sleep 600'", file("a"));
+    let _holder = node.enclosure().daemon(&line, "test -e $LAB/locked");
+    let taken = node.enclosure().try_sh(&format!("flock -n {} true", file("b")));
+    assert!(taken.is_err(), "{}", node.enclosure().sh("cat /proc/locks /proc/self/mountinfo"));
 }
 
 #[test]
