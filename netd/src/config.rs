@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::dhcp::Settings;
 use crate::error::{Error, Result};
 use crate::overlay::OverlayConfig;
 
@@ -18,6 +19,8 @@ pub const DEFAULT_PATH: &str = "/etc/cleat/netd.json";
 pub struct Config {
     /// Names.
     pub dns: DnsConfig,
+    /// Leases of DHCP servers.
+    pub dhcp: Settings,
     /// Published ports at ::1.
     pub relay: RelayConfig,
     /// Repair of the node.
@@ -132,6 +135,7 @@ impl Config {
                 return Err(format!("{field}: 0 would let no question through; use at least 1"));
             }
         }
+        self.dhcp.check()?;
         if self.relay.connections == 0 {
             return Err("relay.connections: 0 would let none through; to relay nothing, set \
                         relay.enabled to false"
@@ -165,6 +169,7 @@ mod tests {
             ("{\"metrics\": \"192.0.2.1:9330\"}", "metrics: 192.0.2.1:9330"),
             ("{\"dns\": {\"fallbackPort\": 53}}", "dns.fallbackPort: 53"),
             ("{\"dns\": {\"outstanding\": 0}}", "dns.outstanding"),
+            ("{\"dhcp\": {\"timeout\": 0}}", "dhcp.timeout"),
             ("{\"relay\": {\"connections\": 0}}", "relay.enabled"),
         ] {
             let error = read(text).unwrap_err().to_string();

@@ -4,6 +4,7 @@
 mod config;
 mod control;
 mod daemon;
+pub mod dhcp;
 pub mod dns;
 mod error;
 mod events;
@@ -16,6 +17,7 @@ pub mod overlay;
 mod relay;
 mod repair;
 mod service_manager;
+mod unix_socket;
 mod wake;
 
 pub use config::{Config, DEFAULT_PATH, DnsConfig, RelayConfig};

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod chain;
+mod dhcp;
 mod dns;
 mod enclosure;
 mod etcd;
@@ -26,6 +27,7 @@ mod traffic;
 mod volumes;
 
 pub use chain::{Attached, Chain, End, without_empty_dns};
+pub use dhcp::{Behaviour, DhcpServer, Dnsmasq};
 pub use dns::{Answer, Ask, Manner, Upstream};
 pub use enclosure::{Daemon, Enclosure, busybox_root, require};
 pub use etcd::Etcd;

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use cleat_kernel::{Link, Mac, Namespace, Operstate, Rtnl};
+use cleat_kernel::{Change, Link, Mac, Namespace, Operstate, Rtnl};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::identity::hashed_name;
 use crate::names::NamesPart;
 use crate::plan::{
-    AntiSpoof, AttachmentPlan, BridgePlan, Driver, Grants, Inbound, Lessor, RouteGrant,
+    AntiSpoof, AttachmentPlan, BridgePlan, Driver, Grants, Inbound, Lessor, OverLink, RouteGrant,
 };
 use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
 use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
@@ -70,27 +70,25 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     undo.push("record", || node.attachments().remove(&name).map(drop).map_err(|e| e.to_string()));
     node.attachments().replace(&name, &record)?;
 
-    undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
-    let grants = with_default_routes(plan, lessor.borrow_mut().lease()?);
-    record.addresses.clone_from(&grants.addresses);
-    if record.leases.is_none() && !grants.addresses.is_empty() {
-        // Nobody else could tell whoever comes after a crash which addresses these are.
-        node.attachments().replace(&name, &record)?;
+    let over_link = lessor.borrow().over_link();
+    let mut grants = Grants::default();
+    if over_link.is_none() {
+        undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
+        grants = with_default_routes(plan, lessor.borrow_mut().lease()?);
+        note_addresses(node, plan, &grants, &mut record)?;
     }
 
-    record.names = names_part(node, plan, &grants);
-
     let mut rtnl = Rtnl::open()?;
-    let all = Making { node, plan, netns: &netns, grants: &grants };
-    let driver = &plan.network.driver;
-    let attached = match (driver, virtual_link::kind_of(driver)) {
-        (Driver::Bridge(driver), _) => all.on_bridge(driver, &mut rtnl, &mut record, &mut undo)?,
-        (Driver::Device(device), _) => {
-            device::attach(&all, device, &mut rtnl, (&mut record, &mut undo))?
-        }
-        (_, Some(kind)) => virtual_link::attach(&all, kind, &mut rtnl, (&mut record, &mut undo))?,
-        (_, None) => ptp::attach(&all, &mut rtnl, &mut record, &mut undo)?,
-    };
+    let all = Making { node, plan, netns: &netns, grants: &grants, over_link };
+    let interfaces = all.link(&mut rtnl, &mut record, &mut undo)?;
+    if over_link.is_some() {
+        undo.push("lease", || lessor.borrow_mut().release().map_err(|e| e.to_string()));
+        let leased = with_default_routes(plan, lessor.borrow_mut().lease()?);
+        note_addresses(node, plan, &leased, &mut record)?;
+        let all = Making { node, plan, netns: &netns, grants: &leased, over_link: None };
+        all.give_addresses(&mut rtnl, &mut record, &mut undo)?;
+        grants = leased;
+    }
 
     if let Some(link) = &mut record.link {
         link.phase = Phase::Ready;
@@ -98,7 +96,7 @@ pub fn attach(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Re
     node.attachments().replace(&name, &record)?;
     undo.commit();
     await_answers(node, &record);
-    Ok(Attached { interfaces: attached, grants })
+    Ok(Attached { interfaces, grants })
 }
 
 /// What an attach works with.
@@ -107,9 +105,79 @@ pub(crate) struct Making<'m, 'a> {
     pub(crate) plan: &'a AttachmentPlan,
     pub(crate) netns: &'a Namespace,
     pub(crate) grants: &'m Grants,
+    /// Addresses are still to be asked for.
+    pub(crate) over_link: Option<OverLink>,
 }
 
 impl<'a> Making<'_, 'a> {
+    /// Makes the interface, with the addresses that there are.
+    fn link(
+        &self,
+        rtnl: &mut Rtnl,
+        record: &mut AttachmentRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<Vec<Interface>> {
+        let driver = &self.plan.network.driver;
+        if self.over_link.is_some() && matches!(driver, Driver::Ptp | Driver::Dummy) {
+            let driver = if *driver == Driver::Ptp { "ptp" } else { "dummy" };
+            return Err(Error::LeadsNowhere { driver });
+        }
+        match (driver, virtual_link::kind_of(driver)) {
+            (Driver::Bridge(driver), _) => self.on_bridge(driver, rtnl, record, undo),
+            (Driver::Device(device), _) => device::attach(self, device, rtnl, (record, undo)),
+            (_, Some(kind)) => virtual_link::attach(self, kind, rtnl, (record, undo)),
+            (_, None) => ptp::attach(self, rtnl, record, undo),
+        }
+    }
+
+    /// Gives addresses that were asked for over the interface to it.
+    fn give_addresses(
+        &self,
+        rtnl: &mut Rtnl,
+        record: &mut AttachmentRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<()> {
+        let Driver::Bridge(driver) = &self.plan.network.driver else {
+            return self.configure_alone(&mut Rtnl::open_in(self.netns)?, record).map(drop);
+        };
+        let network = &self.plan.network;
+        let bridge = bridge::ensure(self.node, rtnl, (network, driver), self.grants, undo)?;
+        let routed_by = bridge.gateway.as_ref().map_or(&bridge.link, |(link, _)| link).index;
+        if let Some(mac) =
+            record.link.as_ref().and_then(|l| l.mac).filter(|_| network.permanent_neighbours)
+        {
+            let addresses: Vec<_> =
+                self.grants.addresses.iter().map(|g| g.address.addr()).collect();
+            let entry = |address: &_| Change::Neighbour { link: routed_by, address: *address, mac };
+            let entries: Vec<_> = addresses.iter().map(entry).collect();
+            undo.push("neighbours", move || {
+                let mut rtnl = Rtnl::open().map_err(|e| e.to_string())?;
+                for address in addresses {
+                    let entry = Change::DeleteNeighbour { link: routed_by, address };
+                    rtnl.remove(entry).map_err(|e| e.to_string())?;
+                }
+                Ok(())
+            });
+            rtnl.apply(&entries).map_err(|refused| refused.error)?;
+        }
+        container::configure(self.node, self.netns, &self.wanted(driver))?;
+        self.add_rules_of_bridge(&bridge, record, undo)
+    }
+
+    /// The container's end of a bridge network.
+    fn wanted(&self, driver: &BridgePlan) -> Wanted<'_> {
+        Wanted {
+            ifname: &self.plan.id.slot,
+            grants: self.grants,
+            dad: driver.dad,
+            down: driver.no_interface,
+            announce: self.plan.mac.is_some(),
+            routed: false,
+            gateway_priority: self.plan.gateway_priority,
+            over_link: self.over_link,
+        }
+    }
+
     /// Configures an interface that has no end on the host; the interface as it is then.
     pub(crate) fn configure_alone(
         &self,
@@ -125,6 +193,7 @@ impl<'a> Making<'_, 'a> {
             announce: true,
             routed: false,
             gateway_priority: self.plan.gateway_priority,
+            over_link: self.over_link,
         };
         let configured = container::configure(self.node, self.netns, &wanted)?;
         note_netns(record, &configured);
@@ -170,16 +239,7 @@ impl<'a> Making<'_, 'a> {
         }
         veth::set_vlans(rtnl, &host, driver)?;
 
-        let wanted = Wanted {
-            ifname: &plan.id.slot,
-            grants,
-            dad: driver.dad,
-            down: driver.no_interface,
-            announce: plan.mac.is_some(),
-            routed: false,
-            gateway_priority: plan.gateway_priority,
-        };
-        let configured = container::configure(node, self.netns, &wanted)?;
+        let configured = container::configure(node, self.netns, &self.wanted(driver))?;
         note_netns(record, &configured);
 
         self.add_rules_of_bridge(&bridge, record, undo)?;
@@ -292,6 +352,22 @@ fn can_do_without(plan: &AttachmentPlan) -> bool {
         && plan.network.anti_spoof != AntiSpoof::Strict
 }
 
+/// Notes what was leased, and what is answered about it.
+fn note_addresses(
+    node: &Node,
+    plan: &AttachmentPlan,
+    grants: &Grants,
+    record: &mut AttachmentRecord,
+) -> Result<()> {
+    record.addresses.clone_from(&grants.addresses);
+    if record.leases.is_none() && !grants.addresses.is_empty() {
+        // Nobody else could tell whoever comes after a crash which addresses these are.
+        node.attachments().replace(&plan.id.record_name(), record)?;
+    }
+    record.names = names_part(node, plan, grants);
+    Ok(())
+}
+
 /// An earlier attach of the same attachment: whole is an error, half is taken back.
 fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Result<()> {
     let name = plan.id.record_name();
@@ -312,10 +388,9 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
     node.warn(&format!("{}: taking back what an interrupted attach left", plan.id));
     let mut errors = Vec::new();
     record.complete(plan.mac, &lessor.held());
+    detach::release_over_link(lessor, &mut errors);
     detach::take_back(node, (&record, detach::Sequel::More), Some(&plan.netns), &mut errors);
-    if let Err(error) = lessor.release() {
-        errors.push(error);
-    }
+    detach::release_otherwise(lessor, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: plan.id.clone(), errors }) }
 }
 

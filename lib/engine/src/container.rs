@@ -5,7 +5,7 @@ use std::time::Duration;
 use cleat_kernel::{Change, LinkChange, Namespace, Route, Rtnl, sysctl};
 
 use crate::error::{Error, Result};
-use crate::plan::{Grants, RouteGrant};
+use crate::plan::{Grants, OverLink, RouteGrant};
 use crate::{Node, default_route};
 
 const RT_SCOPE_LINK: u8 = 253;
@@ -28,6 +28,14 @@ pub(crate) struct Wanted<'p> {
     pub(crate) routed: bool,
     /// Of several networks the highest holds the default route.
     pub(crate) gateway_priority: i32,
+    /// Addresses are still to be asked for over it.
+    pub(crate) over_link: Option<OverLink>,
+}
+
+impl Wanted<'_> {
+    fn ipv6(&self) -> bool {
+        self.grants.has(true) || self.over_link.is_some_and(|over| over.ipv6)
+    }
 }
 
 /// The container's end, once configured.
@@ -60,7 +68,7 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
         });
     }
     let own = LinkChange { name: wanted.ifname, index: link.index, ..LinkChange::default() };
-    if !wanted.grants.has(true) && wanted.grants.has(false) {
+    if !wanted.ipv6() && (wanted.grants.has(false) || wanted.over_link.is_some()) {
         // Without an IPv6 address there is none of the multicast that would cost every other
         // port of the bridge. By a message of its own, since within one the link goes up first;
         // not by disable_ipv6, whose write spins while anybody holds the kernel's RTNL lock.
@@ -97,7 +105,7 @@ pub(crate) fn configure(node: &Node, netns: &Namespace, wanted: &Wanted<'_>) -> 
 fn settings(node: &Node, wanted: &Wanted<'_>) -> Result<()> {
     let conf = |family: &str, key: &str| format!("{family}/conf/{}/{key}", wanted.ifname);
     let mut set: Vec<(String, &str)> = Vec::new();
-    if wanted.grants.has(true) {
+    if wanted.ipv6() {
         set.push((conf("ipv6", "disable_ipv6"), "0"));
         set.push(("ipv6/conf/lo/disable_ipv6".to_owned(), "0"));
         set.push((conf("ipv6", "accept_dad"), if wanted.dad { "1" } else { "0" }));

@@ -38,6 +38,7 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
     let name = asked.id.record_name();
     let _lock = node.lock_to_free(&name);
     let (record, lost) = read_or_set_aside(node, &name);
+    release_over_link(lessor, &mut errors);
     if let Some(mut record) = record.filter(|r| node.is_this_boot(&r.boot)) {
         if record.is_being_attached() {
             record.complete(None, &lessor.held());
@@ -57,8 +58,22 @@ pub fn detach(node: &Node, asked: &Detach, lessor: &mut dyn Lessor) -> Result<()
         }
         remove_record(node, &name);
     }
-    note(&mut errors, lessor.release());
+    release_otherwise(lessor, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Error::Incomplete { id: asked.id.clone(), errors }) }
+}
+
+/// Addresses that were asked for over the interface are given back over it, while it is there.
+pub(crate) fn release_over_link(lessor: &mut dyn Lessor, errors: &mut Vec<Error>) {
+    if lessor.over_link().is_some() {
+        note(errors, lessor.release());
+    }
+}
+
+/// All others are free once nothing uses them any more.
+pub(crate) fn release_otherwise(lessor: &mut dyn Lessor, errors: &mut Vec<Error>) {
+    if lessor.over_link().is_none() {
+        note(errors, lessor.release());
+    }
 }
 
 /// What the process does with the ruleset after an attachment is freed.

@@ -51,6 +51,14 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A link of another kind has the name of a device for encrypted networks.
+    #[error("{name} exists and is a {found}, not WireGuard; remove it: encrypted networks need it")]
+    NotWireguard {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        found: String,
+    },
     /// A link of another kind has the name of a VLAN's gateway.
     #[error(
         "{name} exists and is a {found}, not a veth, as the gateway of a VLAN is; rename it, or \
@@ -125,6 +133,14 @@ pub enum Error {
         role: &'static str,
         /// Its name.
         name: String,
+    },
+    /// Addresses are to be asked for over a link that leads to no server.
+    #[error(
+        "addresses that a server on the network gives need an interface that leads there, and          {driver} makes none; use bridge, macvlan, ipvlan, vlan or host-device"
+    )]
+    LeadsNowhere {
+        /// The kind of network.
+        driver: &'static str,
     },
     /// There is no default route to take the master from.
     #[error("no master is given, and there is no default route to take it from")]

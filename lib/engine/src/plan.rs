@@ -312,12 +312,24 @@ impl Grants {
     }
 }
 
+/// What is needed of an interface that addresses are asked for over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverLink {
+    /// IPv6 between neighbours.
+    pub ipv6: bool,
+}
+
 /// Where an attachment's addresses come from.
 pub trait Lessor {
     /// Takes them. On failure nothing is held.
     fn lease(&mut self) -> Result<Grants>;
     /// Gives them back; none held is no error.
     fn release(&mut self) -> Result<()>;
+    /// The addresses are asked for over the interface itself, which is made first, and stays until
+    /// they are given back.
+    fn over_link(&self) -> Option<OverLink> {
+        None
+    }
     /// Says whether they are held.
     fn check(&mut self) -> Result<()>;
     /// The addresses that are held, as far as that is known here.

@@ -58,6 +58,7 @@ pub(crate) fn attach<'a>(
         announce: plan.mac.is_some(),
         routed: true,
         gateway_priority: plan.gateway_priority,
+        over_link: all.over_link,
     };
     let configured = container::configure(node, all.netns, &wanted)?;
     note_netns(record, &configured);

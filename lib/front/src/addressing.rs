@@ -7,11 +7,12 @@ use cleat_cni::{CniResult, Command, Dns, Error, Request, delegate, find};
 use cleat_engine::error::Result as EngineResult;
 use cleat_engine::ipam::Kind;
 use cleat_engine::lease::PoolLessor;
-use cleat_engine::plan::{Grants, Lessor};
+use cleat_engine::plan::{Grants, Lessor, OverLink};
 use cleat_engine::{AttachmentId, Error as EngineError, Node, policy};
 use ipnet::IpNet;
 
 use crate::convert::grants_of;
+use crate::dhcp::Section;
 use crate::host_local::HostLocal;
 use crate::static_addresses::StaticAddresses;
 
@@ -30,6 +31,8 @@ enum Source {
     Pool(Box<PoolLessor>),
     Fixed(Grants),
     Program(String),
+    /// A program that asks a server over the interface.
+    OverLink(String, OverLink),
 }
 
 impl<'r> Addressing<'r> {
@@ -50,6 +53,10 @@ impl<'r> Addressing<'r> {
                 let result =
                     CniResult { ips: section.ips, routes: section.routes, ..CniResult::default() };
                 Source::Fixed(grants_of(&result))
+            }
+            Some("dhcp") => {
+                let over = OverLink { ipv6: Section::read(request)?.asked.ipv6 };
+                Source::OverLink("dhcp".to_owned(), over)
             }
             Some(kind) => Source::Program(kind.to_owned()),
         };
@@ -101,7 +108,9 @@ impl<'r> Addressing<'r> {
             Source::Pool(lessor) => {
                 lessor.pool().status().map_err(|error| Error::not_available(error.to_string()))
             }
-            Source::Program(kind) => delegate(self.request, kind, Command::Status).map(drop),
+            Source::Program(kind) | Source::OverLink(kind, _) => {
+                delegate(self.request, kind, Command::Status).map(drop)
+            }
         }
     }
 
@@ -110,7 +119,9 @@ impl<'r> Addressing<'r> {
         match &self.source {
             Source::None | Source::Fixed(_) => Ok(()),
             Source::Pool(lessor) => collect_pool(node, lessor, self.request),
-            Source::Program(kind) => delegate(self.request, kind, Command::Gc).map(drop),
+            Source::Program(kind) | Source::OverLink(kind, _) => {
+                delegate(self.request, kind, Command::Gc).map(drop)
+            }
         }
     }
 }
@@ -147,7 +158,7 @@ impl Lessor for Addressing<'_> {
             Source::None => return Ok(Grants::default()),
             Source::Pool(lessor) => lessor.lease()?,
             Source::Fixed(grants) => grants.clone(),
-            Source::Program(kind) => {
+            Source::Program(kind) | Source::OverLink(kind, _) => {
                 let result = delegate(self.request, kind, Command::Add).map_err(foreign)?;
                 let result = result.unwrap_or_default();
                 self.dns = result.dns.clone();
@@ -171,7 +182,7 @@ impl Lessor for Addressing<'_> {
         match &mut self.source {
             Source::None | Source::Fixed(_) => Ok(()),
             Source::Pool(lessor) => lessor.release(),
-            Source::Program(kind) => {
+            Source::Program(kind) | Source::OverLink(kind, _) => {
                 delegate(self.request, kind, Command::Del).map(drop).map_err(foreign)
             }
         }
@@ -181,7 +192,7 @@ impl Lessor for Addressing<'_> {
         match &mut self.source {
             Source::None | Source::Fixed(_) => Ok(()),
             Source::Pool(lessor) => lessor.check(),
-            Source::Program(kind) => {
+            Source::Program(kind) | Source::OverLink(kind, _) => {
                 delegate(self.request, kind, Command::Check).map(drop).map_err(foreign)
             }
         }
@@ -191,7 +202,14 @@ impl Lessor for Addressing<'_> {
         match &mut self.source {
             Source::Pool(lessor) => lessor.held(),
             Source::Fixed(grants) => grants.addresses.iter().map(|g| g.address.addr()).collect(),
-            Source::None | Source::Program(_) => Vec::new(),
+            Source::None | Source::Program(_) | Source::OverLink(..) => Vec::new(),
+        }
+    }
+
+    fn over_link(&self) -> Option<OverLink> {
+        match &self.source {
+            Source::OverLink(_, over) => Some(*over),
+            _ => None,
         }
     }
 

@@ -57,6 +57,7 @@ fn code_of(error: &Engine) -> u32 {
         Engine::Overlay { .. } => code::OVERLAY,
         Engine::NoLink { .. }
         | Engine::NoDefaultRoute
+        | Engine::LeadsNowhere { .. }
         | Engine::Setting { .. }
         | Engine::Settings { .. }
         | Engine::MtuTooLarge { .. }

@@ -134,9 +134,15 @@ pub fn check(request: &Request, plan: &AttachmentPlan) -> Result<(), Error> {
 
 /// GC.
 pub fn gc(request: &Request) -> Result<(), Error> {
-    collect(request)?;
     let node = node();
-    Addressing::read(&node, request)?.collect(&node)
+    let addressing = Addressing::read(&node, request)?;
+    if addressing.over_link().is_some() {
+        // Given back over the interface, while it is there.
+        addressing.collect(&node)?;
+        return collect(request);
+    }
+    collect(request)?;
+    addressing.collect(&node)
 }
 
 /// GC of what is recorded of attachments, whichever plugin's part.

@@ -5,6 +5,7 @@
 mod addressing;
 mod config;
 mod convert;
+pub mod dhcp;
 mod errors;
 mod host_local;
 pub mod interface;

@@ -177,6 +177,17 @@ fn of_rest(all: &mut Exposition, shared: &Shared) {
     for (protocol, kind) in kinds {
         family = family.of(&[("protocol", protocol)], kind.refused());
     }
+    if let Some(dhcp) = shared.dhcp.get() {
+        let figures = dhcp.figures();
+        all.gauges("cleat_dhcp_leases", "Addresses that DHCP servers gave, held and lost.")
+            .of(&[("state", "held")], figures.held)
+            .of(&[("state", "lost")], figures.lost);
+        let mut family =
+            all.counters("cleat_dhcp_exchanges_total", "What was done with leases, by what.");
+        for (result, count) in figures.done {
+            family = family.of(&[("result", result)], count);
+        }
+    }
     all.gauges("cleat_troubles", "What is wrong now; see /v1/status.")
         .of(&[], shared.events.troubles().len() as u64);
 }

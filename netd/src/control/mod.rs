@@ -9,8 +9,8 @@ mod exposition;
 mod metrics;
 mod names;
 mod networks;
+mod overlay;
 mod refusal;
-mod socket;
 mod status;
 
 use std::collections::BTreeSet;
@@ -30,9 +30,10 @@ use crate::config::Config;
 use crate::daemon::{Options, Shared};
 use crate::error::{Error, Result};
 use crate::events::Trouble;
+use crate::unix_socket::{self, Socket};
 use refusal::Refusal;
-use socket::Socket;
 
+const SOCKET: &str = "netd.sock";
 /// The largest body of a request, in bytes.
 const LARGEST_BODY: usize = 64 << 10;
 /// Requests that are under way when the daemon stops get so long.
@@ -53,7 +54,9 @@ pub(crate) struct Control {
 impl Control {
     /// Serves at the socket that was handed over, or else at one of our own.
     pub(crate) fn start(shared: &Arc<Shared>, given: Option<UnixListener>) -> Result<Self> {
-        let (socket, listener) = Socket::open(&shared.options.dirs.run, given)?;
+        let path = shared.options.dirs.run.join(SOCKET);
+        let (socket, listener) = Socket::open(&path, given)?;
+        let listener = unix_socket::adopt(listener, &path)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = axum::serve(listener, all(shared.clone())).with_graceful_shutdown(async {
             // An error is a daemon that is gone.
@@ -114,6 +117,13 @@ fn all(shared: Arc<Shared>) -> Router {
         .route("/v1/names", get(names::get))
         .route("/v1/events", get(events::get))
         .route("/v1/upstreams", get(dns::upstreams))
+        .route("/v1/overlay", get(overlay::get))
+        .route("/v1/overlay/networks", get(overlay::networks).post(overlay::create))
+        .route("/v1/overlay/networks/{name}", get(overlay::network).delete(overlay::remove))
+        .route("/v1/overlay/nodes", get(overlay::nodes))
+        .route("/v1/overlay/nodes/{node}", get(overlay::node))
+        .route("/v1/overlay/nodes/{node}/forget", post(overlay::forget))
+        .route("/v1/overlay/drain", post(overlay::drain))
         .route("/v1/dns/flush", post(dns::flush))
         .route("/v1/dns/query", post(dns::query));
     finished(router, shared)
