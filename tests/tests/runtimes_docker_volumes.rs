@@ -31,7 +31,12 @@ impl Engine {
     }
 
     fn dockerd(&self) -> Daemon {
-        let daemon = self.node.enclosure().daemon(DOCKERD, &format!("{DOCKER} info"));
+        self.dockerd_with("")
+    }
+
+    fn dockerd_with(&self, options: &str) -> Daemon {
+        let line = format!("{DOCKERD} {options}");
+        let daemon = self.node.enclosure().daemon(&line, &format!("{DOCKER} info"));
         // Made once; asked for after each start.
         self.docker("image inspect busybox || tar -C $LAB/root -c . | $DOCKER import - busybox");
         daemon
@@ -125,6 +130,42 @@ fn containers_with_the_socket() {
     assert_eq!(engine.node.cleat("volume ls -q"), "");
     assert_eq!(engine.mounts(), 0);
     drop(driver);
+}
+
+/// With live-restore containers outlive dockerd, and the driver meanwhile comes and goes as well, in
+/// both orders.
+#[test]
+fn containers_that_outlive_dockerd() {
+    let engine = Engine::new();
+    let docker = |line: &str| engine.docker(line);
+    let mut driver = engine.driver();
+    let mut dockerd = engine.dockerd_with("--live-restore");
+    docker("volume create -d cleat --label a=b -o type=tmpfs -o size=4m mem");
+    docker("run -d --name one --network none -v mem:/mem busybox sleep 300");
+    docker("exec one sh -c 'echo hi >/mem/f'");
+    for is_driver_first in [true, false] {
+        if is_driver_first {
+            drop(driver);
+            drop(dockerd);
+            driver = engine.driver();
+            dockerd = engine.dockerd_with("--live-restore");
+        } else {
+            drop(dockerd);
+            drop(driver);
+            // dockerd asks again until the driver is there.
+            let late = format!("sh -c 'sleep 2; exec {DRIVER}'");
+            driver = engine.node.enclosure().daemon(&late, "true");
+            dockerd = engine.dockerd_with("--live-restore");
+        }
+        assert_eq!(docker("exec one cat /mem/f"), "hi\n");
+        assert_eq!(docker("volume inspect mem --format '{{.Labels.a}}'"), "b\n");
+        assert_eq!(docker("run --rm --network none -v mem:/mem busybox cat /mem/f"), "hi\n");
+        assert_eq!(engine.node.get("mem").unwrap()["Status"]["Mounts"], 1);
+    }
+    docker("rm -f one");
+    assert_eq!(engine.mounts(), 0);
+    docker("volume rm mem");
+    drop((dockerd, driver));
 }
 
 #[test]
