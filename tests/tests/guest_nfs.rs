@@ -78,12 +78,20 @@ fn version_4() {
         json!({"type": "nfs", "server": ADDRESS, "export": server.export(),
         "subdirectory": "made/deep", "create": "true"}),
     );
+    // At another port, as behind a router.
+    node.lab().lan.nft(
+        "table ip n { chain p { type nat hook prerouting priority -100;
+            tcp dport 12049 redirect to :2049; }; }",
+    );
+    node.create("port", nfs(&server, "port=12049,nosharecache"));
+    node.mount("port", "1");
+    assert!(line_of(&node, "port").contains("port=12049"), "{}", line_of(&node, "port"));
     let sub = node.mount("sub", "1").display().to_string();
     inside(&format!("echo x >{sub}/g")).unwrap();
     assert_eq!(inside(&format!("cat {path}/made/deep/g")).unwrap(), "x\n");
     let usage = node.cleat("--format json volume usage v");
     assert!(usage.contains("\"limit\""), "{usage}");
-    for name in ["v", "six", "sub"] {
+    for name in ["v", "six", "port", "sub"] {
         node.unmount(name, "1");
     }
     assert!(node.mounts().is_empty(), "{:?}", node.mounts());
@@ -221,6 +229,9 @@ fn a_server_out_of_reach() {
     quick("Mount of another", 20, || {
         let (status, answer) = node.post("VolumeDriver.Mount", r#"{"Name":"b","ID":"1"}"#).unwrap();
         assert_eq!(status, 500, "{answer}");
+        let text = answer["Err"].as_str().unwrap();
+        let reasons = ["not done within 4 s", "nothing answers there", "is the network up?"];
+        assert!(reasons.iter().any(|reason| text.contains(reason)), "{text}");
     });
     quick("Unmount", 25, || {
         let (status, answer) =
