@@ -41,14 +41,14 @@ fn quick<T>(what: &str, seconds: u64, work: impl FnOnce() -> T) -> T {
 #[track_caller]
 fn nobody_waits(node: &VolumeNode, name: &str) {
     let get = format!(r#"{{"Name":"{name}"}}"#);
-    quick("List", 3, || assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200));
-    quick("Get", 3, || assert_eq!(node.post("VolumeDriver.Get", &get).unwrap().0, 200));
-    quick("Path", 3, || assert_eq!(node.post("VolumeDriver.Path", &get).unwrap().0, 200));
-    quick("ls", 3, || assert!(node.cleat("volume ls").contains(name)));
-    quick("inspect", 3, || node.cleat(&format!("volume inspect {name}")));
+    quick("List", 8, || assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200));
+    quick("Get", 8, || assert_eq!(node.post("VolumeDriver.Get", &get).unwrap().0, 200));
+    quick("Path", 8, || assert_eq!(node.post("VolumeDriver.Path", &get).unwrap().0, 200));
+    quick("ls", 8, || assert!(node.cleat("volume ls").contains(name)));
+    quick("inspect", 8, || node.cleat(&format!("volume inspect {name}")));
     let (status, answer) = node.post("VolumeDriver.Create", r#"{"Name":"beside"}"#).unwrap();
     assert_eq!(status, 200, "{answer}");
-    quick("a local one", 5, || {
+    quick("a local one", 8, || {
         node.mount("beside", "1");
         node.unmount("beside", "1");
     });
@@ -290,7 +290,7 @@ fn a_server_that_is_replaced() {
     let node = VolumeNode::new("");
     let server = NfsServer::ganesha(&node, ADDRESS, false);
     let driver = node.driver("--measure 1");
-    node.create("v", nfs(&server, "hard,timeout=4"));
+    node.create("v", nfs(&server, "hard"));
     let path = node.mount("v", "1").display().to_string();
     node.enclosure().sh(&format!("echo before >{path}/before"));
     drop(server);
@@ -337,7 +337,7 @@ fn a_server_that_moves() {
     node.create(
         "v",
         json!({"type": "nfs", "server": "files.example", "export": server.export(),
-            "o": "hard,timeout=4"}),
+            "o": "hard"}),
     );
     node.mount("v", "1");
     assert!(line_of(&node, "v").contains(&format!("addr={ADDRESS}")), "{}", line_of(&node, "v"));
