@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{gc, ip, netd, network, port, run, uninstall, volume};
+use crate::{gc, ip, netd, network, node, port, run, uninstall, volume};
 
 /// Container networks without a runtime.
 #[derive(Debug, Parser)]
@@ -60,6 +60,11 @@ pub(crate) enum Command {
     Ip {
         #[command(subcommand)]
         verb: ip::Verb,
+    },
+    /// See the hosts that share overlay networks
+    Node {
+        #[command(subcommand)]
+        verb: node::Verb,
     },
     /// See which ports are published
     Port {

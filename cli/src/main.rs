@@ -11,6 +11,7 @@ mod gc;
 mod ip;
 mod netd;
 mod network;
+mod node;
 mod output;
 mod port;
 mod run;
@@ -49,6 +50,7 @@ fn dispatch(parsed: args::Cli) -> error::Result<ExitCode> {
     match parsed.command {
         Command::Network { verb } => network::run(context, verb).map(done),
         Command::Ip { verb } => ip::run(context, verb).map(done),
+        Command::Node { verb } => node::run(context, verb).map(done),
         Command::Port { verb } => port::run(context, verb).map(done),
         Command::Volume { verb } => volume::run(context, verb),
         Command::Run(asked) => run::start::run(context, asked),

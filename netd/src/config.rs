@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::dhcp::Settings;
 use crate::error::{Error, Result};
+use crate::overlay::OverlayConfig;
 
 /// Where it is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cleat/netd.json";
@@ -24,6 +25,8 @@ pub struct Config {
     pub relay: RelayConfig,
     /// Repair of the node.
     pub repair: RepairConfig,
+    /// Overlay networks; read at the start alone.
+    pub overlay: OverlayConfig,
     /// A loopback address that metrics are served at beside the control socket.
     pub metrics: Option<SocketAddr>,
 }
@@ -110,6 +113,7 @@ impl Config {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
+        self.overlay.check()?;
         if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback()) {
             return Err(format!(
                 "metrics: {address} is not on the loopback; metrics name containers, so give one \

@@ -54,6 +54,18 @@ pub enum Error {
         /// What it said.
         source: Box<zbus::Error>,
     },
+    /// A conflist's name is taken.
+    #[error("{}: holds {holder} network, so no conflist of the overlay network of this name is \
+             written; move it away", file.display())]
+    Conflist {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        holder: String,
+    },
+    /// The node's keys are being changed.
+    #[error("the keys of this node are being changed already; wait until that is done")]
+    KeysChange,
     /// Another netd serves this node.
     #[error("another netd is in charge of {run}; stop it first", run = run.display())]
     InCharge {

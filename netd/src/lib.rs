@@ -13,6 +13,7 @@ mod links;
 mod metrics;
 pub mod names;
 mod networks;
+pub mod overlay;
 mod relay;
 mod repair;
 mod service_manager;

@@ -230,12 +230,17 @@ impl Server {
 
     /// Memory that it holds, in MiB.
     pub(crate) fn resident(&self) -> f64 {
+        self.memory("VmRSS:")
+    }
+
+    /// A part of it, by its name in proc_pid_status(5).
+    pub(crate) fn memory(&self, part: &str) -> f64 {
         let pid = match self.running.as_ref().unwrap() {
             Running::Netd(netd) => netd.pid(),
             Running::Child(child) => child.id(),
             Running::Daemon(pid) => *pid,
         };
-        resident(pid)
+        memory(pid, part)
     }
 }
 
@@ -245,10 +250,9 @@ impl Drop for Server {
     }
 }
 
-/// Memory that a process holds, in MiB.
-pub(crate) fn resident(pid: u32) -> f64 {
+fn memory(pid: u32, part: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(part)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 

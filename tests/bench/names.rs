@@ -84,6 +84,36 @@ fn local_names() {
     verdict("netd with 10,000 names, after the load, MiB", largest, MOST_MEMORY);
 }
 
+/// What of netd's memory is its own and what is the program's file, without the others beside it.
+#[test]
+#[ignore = "measures"]
+fn memory_of_names() {
+    let head = row(["netd's memory, MiB", "all", "its own", "of the program"]);
+    let mut most = 0.0;
+    let mut rows = vec![head];
+    let mut line = |what: String, server: &Server| {
+        let parts = ["VmRSS:", "RssAnon:", "RssFile:"].map(|part| server.memory(part));
+        rows.push(std::iter::once(what).chain(parts.map(|mib| format!("{mib:.1}"))).collect());
+    };
+    for count in [FEW, MANY] {
+        let server = Server::start(Who::Netd, count);
+        // The first survey of the node is over, and what it took given back.
+        rest();
+        line(format!("{count} names"), &server);
+        let questions = Questions::new("memory", (0..count).map(|number| numbered(number).0));
+        for by in [Transport::Udp, Transport::Tcp] {
+            Load { questions: &questions, by, clients: 20, seconds: seconds(), once: false }
+                .on(&server);
+        }
+        line(format!("{count} names, after a load"), &server);
+        most = server.resident();
+    }
+    section("memory by names");
+    table(&rows);
+    println!();
+    verdict("netd with 10,000 names, after a load, MiB", most, MOST_MEMORY);
+}
+
 #[test]
 #[ignore = "measures"]
 fn forwarded_names() {

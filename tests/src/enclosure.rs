@@ -40,7 +40,7 @@ impl Enclosure {
         let folder = lab.folder().join("enclosure");
         fs::create_dir_all(&folder).unwrap();
         let ready = folder.join("ready");
-        let mut environment = lab.environment().to_vec();
+        let mut environment = lab.environment();
         environment.push(("LAB", folder.clone()));
         environment.push(("PLUGINS", lab.programs().folder().to_owned()));
         let log = File::create(folder.join("setup.log")).unwrap();

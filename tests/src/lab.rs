@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -28,6 +29,8 @@ pub struct Lab {
     pub lan: Namespace,
     programs: Programs,
     folder: PathBuf,
+    addresses: Mutex<[String; 2]>,
+    boot: Mutex<Option<String>>,
 }
 
 impl Lab {
@@ -48,44 +51,68 @@ impl Lab {
 
     /// A node for tests that send nothing over the LAN, and need not wait for it.
     pub fn still() -> Self {
+        let lab = Self::beside(Namespace::create("lan"), Self::HOST);
+        lab.connect(None, "eth0");
+        station(&lab.lan, "eth0", &Self::LAN.map(str::to_owned));
+        lab
+    }
+
+    /// A node with these addresses, not connected to its LAN yet.
+    pub(crate) fn beside(lan: Namespace, addresses: [&str; 2]) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("cleat-lab-{}-{number}", process::id()));
         for name in ["run", "state", "net.d", "leases", "tuning"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
-        let lab = Self {
+        Self {
             host: Namespace::create("host"),
-            lan: Namespace::create("lan"),
+            lan,
             programs: Programs::under_test(),
             folder,
-        };
-        lab.connect();
-        lab
+            addresses: Mutex::new(addresses.map(str::to_owned)),
+            boot: Mutex::default(),
+        }
     }
 
-    fn connect(&self) {
-        let (host, lan) = (&self.host, &self.lan);
+    /// Gives the host its `eth0` with this address, if not any, whose other end has a name in the
+    /// LAN's namespace.
+    pub(crate) fn connect(&self, mac: Option<&str>, far: &str) {
+        let host = &self.host;
         host.set_sysctl("net/ipv4/ip_forward", "0");
         host.set_sysctl("net/ipv6/conf/all/forwarding", "0");
-        host.ip(&format!("link add eth0 type veth peer name eth0 netns {}", lan.name()));
-        for (namespace, own) in [(host, Self::HOST), (lan, Self::LAN)] {
-            // Link-local addresses too are there at once, as on a host that has been up for long.
-            namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
-            namespace.ip("link set lo up");
-            namespace.ip(&format!("addr add {}/24 dev eth0", own[0]));
-            namespace.ip(&format!("addr add {}/64 dev eth0 nodad", own[1]));
-            // Without a link-local address the host cannot ask for its neighbours, and forwards
-            // no IPv6: the lab must not be what a test waits for.
-            namespace.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
-            namespace.ip("link set eth0 up");
-        }
-        host.ip(&format!("route add default via {}", Self::LAN[0]));
-        host.ip(&format!("-6 route add default via {}", Self::LAN[1]));
+        let own = mac.map(|mac| format!("address {mac}")).unwrap_or_default();
+        let lan = self.lan.name();
+        host.ip(&format!("link add eth0 {own} type veth peer name {far} netns {lan}"));
+        self.configure();
+    }
+
+    /// Addresses and default routes of an `eth0` that has no addresses.
+    pub(crate) fn configure(&self) {
+        station(&self.host, "eth0", &self.addresses());
+        // Those of IPv6 outlive a change of address.
+        self.host.ip(&format!("route replace default via {}", Self::LAN[0]));
+        self.host.ip(&format!("-6 route replace default via {}", Self::LAN[1]));
+    }
+
+    /// The host's addresses on the LAN now, IPv4 first.
+    pub fn addresses(&self) -> [String; 2] {
+        self.addresses.lock().unwrap().clone()
+    }
+
+    /// Other addresses from the next [`Self::configure`] on.
+    pub(crate) fn set_addresses(&self, addresses: [&str; 2]) {
+        *self.addresses.lock().unwrap() = addresses.map(str::to_owned);
+    }
+
+    /// What is started from now on takes this for the boot's id.
+    pub(crate) fn set_boot(&self, id: &str) {
+        *self.boot.lock().unwrap() = Some(id.to_owned());
     }
 
     /// The station on the LAN sends a subnet's packets to the host, as a router would.
     pub fn route_from_lan(&self, subnet: &str) {
-        let gateway = if subnet.contains(':') { Self::HOST[1] } else { Self::HOST[0] };
+        let [v4, v6] = self.addresses();
+        let gateway = if subnet.contains(':') { v6 } else { v4 };
         self.lan.ip(&format!("route add {subnet} via {gateway}"));
     }
 
@@ -133,13 +160,15 @@ impl Lab {
     }
 
     /// The environment that keeps a program's state in the lab.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 4] {
-        [
+    pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut all = vec![
             ("CLEAT_RUN_DIR", self.folder.join("run")),
             ("CLEAT_STATE_DIR", self.folder.join("state")),
             ("CLEAT_NET_DIR", self.folder.join("net.d")),
             ("CLEAT_CONFIG", self.folder.join("config.json")),
-        ]
+        ];
+        all.extend(self.boot.lock().unwrap().as_ref().map(|id| ("CLEAT_BOOT_ID", id.into())));
+        all
     }
 
     /// A container: an id and a namespace as a runtime hands it over.
@@ -179,9 +208,11 @@ impl Lab {
             let ipam = config["ipam"].as_object_mut().unwrap();
             ipam.entry("dataDir").or_insert_with(|| json!(self.folder.join("leases")));
         }
-        if config["type"] == "tuning" {
-            let tuning = config.as_object_mut().unwrap();
-            tuning.entry("dataDir").or_insert_with(|| json!(self.folder.join("tuning")));
+        for (plugin, folder) in [("tuning", "tuning"), ("overlay", "leases")] {
+            if config["type"] == plugin {
+                let section = config.as_object_mut().unwrap();
+                section.entry("dataDir").or_insert_with(|| json!(self.folder.join(folder)));
+            }
         }
         config
     }
@@ -232,6 +263,18 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Addresses on a link, which goes up.
+pub(crate) fn station(namespace: &Namespace, link: &str, own: &[String; 2]) {
+    // Link-local addresses too are there at once, as on a host that has been up for long. Without
+    // one a station cannot ask for its neighbours, and forwards no IPv6: the lab must not be what
+    // a test waits for.
+    namespace.set_sysctl(&format!("net/ipv6/conf/{link}/accept_dad"), "0");
+    namespace.ip("link set lo up");
+    namespace.ip(&format!("addr add {}/24 dev {link}", own[0]));
+    namespace.ip(&format!("addr add {}/64 dev {link} nodad", own[1]));
+    namespace.ip(&format!("link set {link} up"));
 }
 
 /// A container as a runtime sees it.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -12,9 +13,14 @@ use serde_json::Value;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A network namespace; deleted when dropped.
-#[derive(Debug)]
+/// A network namespace. A clone is the same one, which is deleted when the last is dropped.
+#[derive(Debug, Clone)]
 pub struct Namespace {
+    owned: Arc<Owned>,
+}
+
+#[derive(Debug)]
+struct Owned {
     name: String,
 }
 
@@ -22,40 +28,51 @@ impl Namespace {
     /// A new namespace with `lo` down, as a runtime makes it. The process id leads its name, so
     /// that what a killed test left can be told from what is in use.
     pub fn create(role: &str) -> Self {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("clt{}-{number}-{role}", process::id());
-        succeed(Command::new("ip").args(["netns", "add", &name]));
-        Self { name }
+        let namespace = Self::named(role);
+        succeed(Command::new("ip").args(["netns", "add", namespace.name()]));
+        namespace
     }
 
     /// The namespace of a process, under a name; the namespace lives on while this does.
     pub fn of_process(role: &str, pid: u32) -> Self {
+        let namespace = Self::named(role);
+        succeed(Command::new("ip").args(["netns", "attach", namespace.name(), &pid.to_string()]));
+        namespace
+    }
+
+    fn named(role: &str) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("clt{}-{number}-{role}", process::id());
-        succeed(Command::new("ip").args(["netns", "attach", &name, &pid.to_string()]));
-        Self { name }
+        Self { owned: Arc::new(Owned { name }) }
     }
 
     /// Its name for `ip netns`.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.owned.name
     }
 
     /// Its path, the value of `CNI_NETNS`.
     pub fn path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.name)
+        Path::new("/run/netns").join(self.name())
     }
 
     /// Deletes it before its owner goes, as a runtime does on a container's sudden end.
     pub fn delete(&self) {
         // Twice is no harm: the drop comes after it.
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+        self.owned.delete();
+    }
+
+    /// Another, empty namespace under the same name, as after a reboot. Processes inside must have
+    /// ended.
+    pub(crate) fn renew(&self) {
+        self.owned.delete();
+        succeed(Command::new("ip").args(["netns", "add", self.name()]));
     }
 
     /// A command that will run inside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
+        command.args(["netns", "exec", self.name()]).arg(program);
         command
     }
 
@@ -66,13 +83,13 @@ impl Namespace {
 
     /// `ip -n NAME ARGS`.
     pub fn ip(&self, args: &str) -> String {
-        succeed(Command::new("ip").args(["-n", &self.name]).args(args.split_whitespace()))
+        succeed(Command::new("ip").args(["-n", self.name()]).args(args.split_whitespace()))
     }
 
     /// `ip -j -d -n NAME ARGS`; an object that does not exist is an empty list.
     pub fn ip_json(&self, args: &str) -> Value {
         let output = Command::new("ip")
-            .args(["-j", "-d", "-n", &self.name])
+            .args(["-j", "-d", "-n", self.name()])
             .args(args.split_whitespace())
             .output()
             .unwrap();
@@ -182,7 +199,13 @@ impl Namespace {
     }
 }
 
-impl Drop for Namespace {
+impl Owned {
+    fn delete(&self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+impl Drop for Owned {
     fn drop(&mut self) {
         self.delete();
     }

@@ -2,10 +2,12 @@
 //! has to be tried is tried in a network namespace of its own, which is gone afterwards.
 
 mod cri;
+mod echo;
 mod features;
 mod firewalls;
 mod leaks;
 mod netd;
+mod overlay;
 mod plugins;
 mod settings;
 
@@ -69,7 +71,7 @@ impl Finding {
 
 pub(crate) fn run(context: &Context) -> Result<ExitCode> {
     let mut findings = Vec::new();
-    let checks: [Check; 7] = [
+    let checks: [Check; 8] = [
         features::look,
         settings::look,
         firewalls::look,
@@ -77,6 +79,7 @@ pub(crate) fn run(context: &Context) -> Result<ExitCode> {
         cri::look,
         leaks::look,
         netd::look,
+        overlay::look,
     ];
     for check in checks {
         if let Err(error) = check(context, &mut findings) {

@@ -55,6 +55,11 @@ impl Netd {
         self.document(request("POST", path, body.to_string().into()))
     }
 
+    /// Has something removed.
+    pub(crate) fn delete(&self, path: &str) -> Result<Value> {
+        self.document(request("DELETE", path, Bytes::new()))
+    }
+
     /// Every line that comes, until netd stops; `each` says whether to go on.
     pub(crate) fn follow(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<()> {
         self.runtime.block_on(async {

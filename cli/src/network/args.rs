@@ -46,6 +46,8 @@ pub(crate) enum DriverName {
     Bridge,
     /// Directly on a host interface, beside the host
     Macvlan,
+    /// One network over many hosts, made by netd
+    Overlay,
 }
 
 /// Where addresses come from.
@@ -72,6 +74,7 @@ Examples:
   cleat network create --internal --ipv6 back
   cleat network create --driver macvlan --subnet 192.168.1.0/24 --gateway 192.168.1.1 \\
       --ip-range 192.168.1.192/27 --opt parent=eth0 --opt hostAccess=true lan
+  cleat network create --driver overlay --subnet 10.128.0.0/16 --block-size 24 --encrypted all
 
 Without --subnet the first free /24 of 10.89.0.0/16, 10.90.0.0/15 and 10.92.0.0/14 is taken that
 overlaps neither a network nor a route of this host; with --ipv6 also a /64 below a unique local
@@ -79,6 +82,10 @@ prefix (RFC 4193) that this host keeps.
 
 Containers find each other by name while netd runs: `name`, `name.network` and
 `name.network.cleat.internal`; what else they ask for goes to the servers of --dns, or to this host's.
+
+An overlay network is there on every node of the store that netd is configured with; without
+--subnet it is the first free /16 of 10.128.0.0/9. Each node claims blocks of it as it needs them; the
+first block is nobody's, and addresses that are asked for by name come from there.
 
 Options have Docker's names (com.docker.network.bridge.name),
 Podman's (mtu, vlan, isolate) or the plugins' own (hairpinMode, antiSpoof); `cleat network create
@@ -116,6 +123,21 @@ pub(crate) struct CreateArgs {
     /// Where addresses come from
     #[arg(long, value_enum, default_value = "host-local", value_name = "NAME")]
     pub(crate) ipam_driver: IpamName,
+    /// Overlay: the prefix length of a node's blocks [default: 24; IPv6: 80]
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) block_size: Option<u8>,
+    /// Overlay: the VXLAN identifier [default: the first free one from 4096 on]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) vni: Option<u32>,
+    /// Overlay: encrypt what goes between nodes
+    #[arg(long)]
+    pub(crate) encrypted: bool,
+    /// Overlay: the UDP port of VXLAN [default: 4789]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// The containers' MTU in bytes [default: what the links underneath let through]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) mtu: Option<u32>,
     /// An option of the driver
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) opt: Vec<String>,

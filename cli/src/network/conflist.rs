@@ -1,4 +1,5 @@
-//! A network's conflist, as `network create` writes it: plain CNI, for any runtime.
+//! A network's conflist, as `network create` writes it: plain CNI, for any runtime. Those of
+//! overlays are written by every node's netd.
 
 use cleat_engine::identity::hashed_name;
 use serde_json::{Map, Value, json};
@@ -41,10 +42,8 @@ pub(super) fn hashed_bridge_name(network: &str) -> String {
 impl NewNetwork<'_> {
     /// The document.
     pub(super) fn to_value(&self) -> Value {
-        let mut plugins = vec![match self.driver {
-            DriverName::Bridge => self.bridge(),
-            DriverName::Macvlan => self.macvlan(),
-        }];
+        let is_macvlan = self.driver == DriverName::Macvlan;
+        let mut plugins = vec![if is_macvlan { self.macvlan() } else { self.bridge() }];
         if self.driver == DriverName::Bridge && !self.internal && !self.is_unmanaged() {
             plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
         }

@@ -14,7 +14,7 @@ use super::conflist::{self, NewNetwork};
 use super::known::{Known, Note, PREDEFINED, Subnet};
 use super::settings::Settings;
 use super::subnets::{self, Asked, Used};
-use super::{link, options, settle};
+use super::{link, options, overlay, settle};
 use crate::context::{Context, file_error};
 use crate::error::{Error, Result};
 use crate::output::{self, Format, time};
@@ -37,6 +37,12 @@ fn create(context: &Context, asked: &CreateArgs) -> Result<PathBuf> {
     let options = pairs("--opt", &asked.opt)?;
     let mut settings = options::read(asked.driver, &options)?;
     settle::settle(asked, &mut settings)?;
+    if asked.driver == DriverName::Overlay {
+        let path = context.net_dir().join(conflist::file_name(&asked.name));
+        refuse_double(&Known::read(context)?, &asked.name, &path)?;
+        refuse_for_kubernetes(context, asked.force)?;
+        return overlay::create(context, asked, &settings, pairs("--label", &asked.label)?);
+    }
     // Nobody else may choose a subnet meanwhile.
     let _lock = context.lock("networks")?;
     let known = Known::read(context)?;
@@ -90,6 +96,8 @@ fn pairs(argument: &'static str, given: &[String]) -> Result<Vec<(String, String
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         // A label may be just a word.
         None if argument == "--label" && !text.is_empty() => Ok((text.clone(), String::new())),
+        // As Docker has it.
+        None if text == "encrypted" => Ok((text.clone(), String::new())),
         _ => {
             let (value, problem) = (text.clone(), "expected KEY=VALUE".to_owned());
             Err(Error::Argument { argument, value, problem })

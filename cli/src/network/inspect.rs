@@ -7,10 +7,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::args::InspectArgs;
-use super::known::{Known, Network, Note, Subnet};
+use super::known::{Known, Network, Note, OVERLAY, Subnet};
+use super::overlay;
 use super::usage::{self, Usage, User};
 use crate::context::Context;
 use crate::error::Result;
+use crate::netd::status::parse;
 use crate::output::{self, Format, print_table};
 
 #[derive(Serialize)]
@@ -35,6 +37,9 @@ struct Report<'a> {
     addresses: Vec<Addresses>,
     reserved: Vec<Reserved>,
     attachments: Vec<User>,
+    /// What netd knows of an overlay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +69,11 @@ pub(super) fn run(context: &Context, asked: &InspectArgs) -> Result<()> {
         found.into_iter().map(|n| report(context, &usage, n)).collect::<Result<_>>()?;
     match context.format {
         Format::Json => output::json(&reports),
-        Format::Table => reports.iter().for_each(print),
+        Format::Table => {
+            for report in &reports {
+                print(report)?;
+            }
+        }
     }
     Ok(())
 }
@@ -98,11 +107,15 @@ fn report<'a>(context: &Context, usage: &Usage, network: &'a Network) -> Result<
         addresses,
         reserved,
         attachments: usage.of(context, network)?,
+        overlay: match network.driver.as_str() {
+            OVERLAY => overlay::report(context, &network.name)?,
+            _ => None,
+        },
     })
 }
 
 fn ports(network: &Network) -> Result<Option<Ports>> {
-    let Some(name) = network.link.as_deref().filter(|_| network.driver == "bridge") else {
+    let Some(name) = network.link.as_deref().filter(|_| has_bridge(&network.driver)) else {
         return Ok(None);
     };
     let mut rtnl = Rtnl::open()?;
@@ -110,13 +123,17 @@ fn ports(network: &Network) -> Result<Option<Ports>> {
     Ok(Some(Ports { used: rtnl.ports_of(bridge.index)?.len(), limit: MAX_PORTS }))
 }
 
-fn print(report: &Report<'_>) {
+fn has_bridge(driver: &str) -> bool {
+    ["bridge", OVERLAY].contains(&driver)
+}
+
+fn print(report: &Report<'_>) -> Result<()> {
     let field =
         |name: &str, value: &str| output::line(&format!("{:<14} {value}", format!("{name}:")));
     field("Name", report.name);
     field("Driver", report.driver);
     if let Some(link) = report.link {
-        field(if report.driver == "bridge" { "Bridge" } else { "Master" }, link);
+        field(if has_bridge(report.driver) { "Bridge" } else { "Master" }, link);
     }
     if let Some(ports) = &report.bridge_ports {
         field("Bridge ports", &format!("{} of {} used", ports.used, ports.limit));
@@ -143,6 +160,9 @@ fn print(report: &Report<'_>) {
     if let Some(file) = report.file {
         field("File", &file.display().to_string());
     }
+    if let Some(document) = &report.overlay {
+        overlay::print(&parse(document.clone())?, field);
+    }
     if report.attachments.is_empty() {
         field("Attachments", "none");
     } else {
@@ -159,4 +179,5 @@ fn print(report: &Report<'_>) {
         print_table(["CONTAINER", "INTERFACE", "ADDRESSES", "MAC"], rows.collect());
     }
     output::line("");
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cleat_cni::{ConfList, conf_files, json};
 use cleat_engine::ipam::{PoolConfig, Range};
+use cleat_engine::overlay;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,8 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::output;
 
+/// The type of the plugin of overlay networks.
+pub(super) const OVERLAY: &str = "overlay";
 /// Where host-local keeps leases unless told otherwise.
 const LEASES: &str = "/var/lib/cni/networks";
 
@@ -112,6 +115,8 @@ struct MainWire {
     master: Option<String>,
     #[serde(rename = "inboundPolicy")]
     inbound: Option<String>,
+    /// Of an overlay, for people.
+    subnets: Vec<IpNet>,
     ipam: Option<IpamWire>,
 }
 
@@ -190,9 +195,14 @@ impl Network {
         let wire: MainWire =
             main.and_then(|plugin| json::from_ref(plugin).ok()).unwrap_or_default();
         let driver = main.map(kind).unwrap_or_default().to_owned();
-        let bridge = wire.bridge.or((driver == "bridge").then(|| "cni0".to_owned()));
+        let bridge = wire.bridge.or_else(|| match driver.as_str() {
+            "bridge" => Some("cni0".to_owned()),
+            OVERLAY => Some(overlay::bridge_name(&list.name)),
+            _ => None,
+        });
         let ipam = wire.ipam.unwrap_or_default();
         let sets = ipam.sets();
+        let plain = |subnet| Subnet { subnet, gateway: None, range_start: None, range_end: None };
         let fixed = ipam.addresses.iter().filter_map(|a| {
             Some(Subnet {
                 subnet: a.address?.trunc(),
@@ -205,7 +215,13 @@ impl Network {
             name: list.name.clone(),
             driver,
             note: noted.cleat,
-            subnets: sets.iter().flatten().filter_map(Wire::subnet).chain(fixed).collect(),
+            subnets: sets
+                .iter()
+                .flatten()
+                .filter_map(Wire::subnet)
+                .chain(fixed)
+                .chain(wire.subnets.into_iter().map(plain))
+                .collect(),
             link: bridge.or(wire.master),
             internal: wire.inbound.as_deref() == Some("internal"),
             ipam: ipam.r#type,

@@ -16,7 +16,8 @@ pub(super) fn choose(
     links: &[Link],
 ) -> Result<Option<String>> {
     match (asked.driver, &settings.link) {
-        (DriverName::Macvlan, None) => Ok(None),
+        // netd makes the links of overlays, under names of its own.
+        (DriverName::Macvlan, None) | (DriverName::Overlay, _) => Ok(None),
         (DriverName::Macvlan, Some(name)) => master(name, links).map(Some),
         (DriverName::Bridge, Some(name)) => {
             named_bridge(name, settings.bridge.unmanaged, links).map(Some)

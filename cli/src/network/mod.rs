@@ -9,6 +9,7 @@ pub(crate) mod known;
 mod link;
 mod list;
 mod options;
+mod overlay;
 pub(crate) mod remove;
 mod settings;
 mod settle;

@@ -8,7 +8,8 @@ use cleat_engine::ruleset::Ruleset;
 use cleat_engine::{inventory, vlan_gateway};
 
 use super::args::{PruneArgs, RmArgs};
-use super::known::{Known, Network};
+use super::known::{Known, Network, OVERLAY};
+use super::overlay;
 use super::usage::{self, Usage};
 use crate::context::{Context, file_error};
 use crate::error::{Error, Result};
@@ -40,9 +41,15 @@ pub(super) fn prune(context: &Context, asked: &PruneArgs) -> Result<()> {
         if network.note.is_none() || !wanted || !is_unused(context, &usage, network)? {
             continue;
         }
-        let outcome = if asked.dry_run { Ok(()) } else { remove(context, network) };
+        let outcome = match (asked.dry_run, network.driver == OVERLAY) {
+            (true, _) => Ok(()),
+            (false, true) => overlay::remove(context, &network.name),
+            (false, false) => remove(context, network),
+        };
         match outcome {
             Ok(()) => removed.push(network.name.as_str()),
+            // In use on another node.
+            Err(error @ Error::Netd { .. }) => output::warn(&error.to_string()),
             Err(error) => errors.push(error),
         }
     }
@@ -81,7 +88,11 @@ fn one(context: &Context, name: &str, force: bool) -> Result<bool> {
         let instead = "release them by `cleat ip release`, or use --force";
         return Err(Error::InUse { name: name.to_owned(), users, instead });
     }
-    remove(context, network)?;
+    if network.driver == OVERLAY && network.note.is_some() {
+        overlay::remove(context, name)?;
+    } else {
+        remove(context, network)?;
+    }
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Settings of a driver; the ones of the other driver stay as they are by default.
+/// Settings of a driver; those of the other drivers stay as they are by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// The bridge, or the interface underneath; `None`: the driver's choice.
@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) intercept: bool,
     pub(crate) bridge: BridgeSettings,
     pub(crate) macvlan: MacvlanSettings,
+    pub(crate) overlay: OverlaySettings,
 }
 
 /// Settings of bridge networks.
@@ -73,6 +74,13 @@ pub(crate) struct MacvlanSettings {
     pub(crate) host_access: bool,
 }
 
+/// Settings of overlay networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OverlaySettings {
+    pub(crate) encrypted: bool,
+    pub(crate) vni: Option<u32>,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -107,6 +115,7 @@ impl Default for Settings {
                 neighbours: None,
             },
             macvlan: MacvlanSettings { mode: "bridge", broadcast_queue: None, host_access: false },
+            overlay: OverlaySettings::default(),
         }
     }
 }

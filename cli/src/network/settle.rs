@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 
 pub(super) fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
     families(asked, settings)?;
+    settings.mtu = asked.mtu.or(settings.mtu);
+    overlay_only(asked)?;
     names(asked, settings)?;
     if asked.ipam_driver == IpamName::None && !asked.subnet.is_empty() {
         return refuse("--subnet", "--ipam-driver none", "nobody would lease from it");
@@ -16,7 +18,42 @@ pub(super) fn settle(asked: &CreateArgs, settings: &mut Settings) -> Result<()> 
             refuse("--internal", "hostAccess=true", "internal networks have no way out")
         }
         DriverName::Macvlan => Ok(()),
+        DriverName::Overlay => overlay(asked, settings),
     }
+}
+
+fn overlay_only(asked: &CreateArgs) -> Result<()> {
+    if asked.driver == DriverName::Overlay {
+        return Ok(());
+    }
+    let given = [
+        (asked.block_size.is_some(), "--block-size"),
+        (asked.vni.is_some(), "--vni"),
+        (asked.encrypted, "--encrypted"),
+        (asked.port.is_some(), "--port"),
+    ];
+    match given.into_iter().find(|(given, _)| *given) {
+        Some((_, argument)) => refuse(argument, "another driver", "it is for --driver overlay"),
+        None => Ok(()),
+    }
+}
+
+fn overlay(asked: &CreateArgs, settings: &mut Settings) -> Result<()> {
+    let given = [
+        (!asked.gateway.is_empty(), "--gateway", "every block has its first address for one"),
+        (!asked.ip_range.is_empty(), "--ip-range", "nodes claim blocks of the whole subnet"),
+        (!asked.dns.is_empty(), "--dns", "other names are asked of each node's own servers"),
+        (asked.ipam_driver == IpamName::None, "--ipam-driver", "nodes are told apart by address"),
+    ];
+    if let Some((_, argument, reason)) = given.into_iter().find(|(given, ..)| *given) {
+        return refuse(argument, "--driver overlay", reason);
+    }
+    if !settings.ipv4 {
+        return refuse("enable_ipv4=false", "--driver overlay", "its subnets have IPv4");
+    }
+    settings.overlay.encrypted |= asked.encrypted;
+    settings.overlay.vni = asked.vni.or(settings.overlay.vni);
+    Ok(())
 }
 
 fn refuse(one: &'static str, other: &'static str, reason: &'static str) -> Result<()> {

@@ -51,7 +51,12 @@ pub(crate) fn ensure<'a>(
         Some(name) => Some(vlan_gateway::ensure(node, rtnl, (plan, &name, &link), &wanted, undo)?),
         None => None,
     };
-    let gateways = wanted.iter().map(IpNet::addr).collect();
+    let mut gateways: Vec<IpAddr> = Vec::new();
+    for gateway in grants.addresses.iter().filter_map(|g| g.gateway).filter(|_| plan.gateway) {
+        if !gateways.contains(&gateway) {
+            gateways.push(gateway);
+        }
+    }
     Ok(Ready { link, gateway, gateways, created, forwarding_changed })
 }
 
@@ -106,8 +111,13 @@ fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     let with_gateway = grants
         .addresses
         .iter()
+        .filter(|grant| !(plan.overlay && is_single(&grant.address)))
         .filter_map(|grant| IpNet::new(grant.gateway?, grant.address.prefix_len()).ok());
     with_gateway.collect()
+}
+
+fn is_single(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
 }
 
 fn look(rtnl: &mut Rtnl, plan: &BridgePlan, wanted: &[IpNet]) -> Result<Found> {

@@ -115,6 +115,10 @@ pub struct BridgePlan {
     pub vlan_trunk: Vec<(u16, u16)>,
     /// Keep VLAN 1 on the port.
     pub keep_default_vlan: bool,
+    /// It is an overlay network's: its MTU is whatever the underlay carries by now, and an address
+    /// that is its whole subnet has its gateway in another one, which the bridge has already.
+    #[serde(default)]
+    pub overlay: bool,
 }
 
 impl BridgePlan {

@@ -218,7 +218,10 @@ pub(crate) fn check(link: &Link, driver: &Driver) -> std::result::Result<(), Str
         VirtualKind::Vlan { id } => differs("VLAN", link.vlan_id.map(u32::from), u32::from(id)),
         // Nothing underneath could take it down.
         VirtualKind::Dummy if link.flags & iff::UP == 0 => Err(format!("interface {name} is down")),
-        VirtualKind::Dummy | VirtualKind::Vrf { .. } => Ok(()),
+        VirtualKind::Dummy
+        | VirtualKind::Vrf { .. }
+        | VirtualKind::Vxlan(_)
+        | VirtualKind::Wireguard => Ok(()),
     }
 }
 

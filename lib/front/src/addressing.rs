@@ -129,7 +129,6 @@ impl<'r> Addressing<'r> {
 /// Frees the pool's leases that belong to no valid attachment, and with those of other programs
 /// the rules that the reference plugins make.
 pub fn collect_pool(node: &Node, lessor: &PoolLessor, request: &Request) -> Result<(), Error> {
-    let valid = request.attachments_valid();
     // An attach that is under way has its lease before the runtime knows of it.
     let adding: Vec<_> = cleat_engine::inventory::attachments(node)
         .map_err(crate::to_cni)?
@@ -138,9 +137,8 @@ pub fn collect_pool(node: &Node, lessor: &PoolLessor, request: &Request) -> Resu
         .map(|record| record.id)
         .collect();
     let keep = |owner: &cleat_engine::ipam::Owner| {
-        valid.iter().any(|v| {
-            v.container_id == owner.id && (v.ifname == owner.slot || owner.slot.is_empty())
-        }) || adding.iter().any(|id| id.owner == owner.id && id.slot == owner.slot)
+        crate::is_valid_owner(request, owner)
+            || adding.iter().any(|id| id.owner == owner.id && id.slot == owner.slot)
     };
     let collected = lessor.pool().collect(&keep).map_err(|error| crate::to_cni(error.into()))?;
     for held in collected.into_iter().filter(|held| held.kind == Kind::Foreign) {

@@ -15,7 +15,8 @@ use crate::config::{runtime_value, settings_value};
 use crate::convert::route_grant;
 use crate::errors::to_cni;
 
-const DATA_DIR: &str = "/var/lib/cni/networks";
+/// Where leases lie unless a configuration says otherwise.
+pub const DATA_DIR: &str = "/var/lib/cni/networks";
 
 /// A `host-local` section, validated.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl HostLocal {
             Some(path) if request.command == cleat_cni::Command::Add => read_resolv_conf(path)?,
             _ => Dns::default(),
         };
-        Ok(Self { pool, requested: requested(request)?, routes: section.routes, dns })
+        Ok(Self { pool, requested: requested_addresses(request)?, routes: section.routes, dns })
     }
 
     /// The lessor for the request's attachment.
@@ -149,7 +150,7 @@ fn one_per_family(request: &Request, pool: &PoolConfig) -> Result<(), Error> {
 }
 
 /// `IP` in `CNI_ARGS`, `args.cni.ips` and the `ips` capability, together.
-fn requested(request: &Request) -> Result<Vec<IpAddr>, Error> {
+pub fn requested_addresses(request: &Request) -> Result<Vec<IpAddr>, Error> {
     let mut texts: Vec<(&str, String)> = Vec::new();
     if !request.args.as_str().is_empty() {
         let args = request.args.parse(&["IP", "MAC", "GATEWAY"])?;

@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use convert::{attached_result, grants_of, own_addresses, remembered, result_of, route_grant};
 pub use errors::{code, to_cni};
-pub use host_local::{HostLocal, pool_of};
+pub use host_local::{DATA_DIR, HostLocal, pool_of, requested_addresses};
 pub use names::{DOMAIN, answered_by, dns_plan, names_plan};
 pub use static_addresses::StaticAddresses;
 
@@ -49,6 +49,14 @@ pub fn previous(request: &Request) -> Result<&cleat_cni::CniResult, Error> {
         .prev_result
         .as_ref()
         .ok_or_else(|| Error::missing_prev_result(&request.config.kind))
+}
+
+/// The runtime counts the owner of a lease among the valid ones. Leases of host-local before 0.8.3
+/// have no slot.
+pub fn is_valid_owner(request: &Request, owner: &cleat_engine::ipam::Owner) -> bool {
+    request.attachments_valid().iter().any(|valid| {
+        valid.container_id == owner.id && (valid.ifname == owner.slot || owner.slot.is_empty())
+    })
 }
 
 /// The runtime counts an attachment among the valid ones.

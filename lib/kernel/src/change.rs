@@ -11,6 +11,7 @@ use crate::netns::Namespace;
 use crate::rule::{self, Rule};
 use crate::shaping::Shaping;
 use crate::virtual_link::{self, VirtualLink};
+use crate::vxlan;
 use crate::wire::{Batch, Message, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -84,6 +85,8 @@ pub enum Change<'a> {
     },
     /// A route that must not be there.
     AddRoute(Route),
+    /// A route, instead of that to the same destination with the same metric.
+    SetRoute(Route),
     /// Removal of a route.
     DeleteRoute(Route),
     /// A permanent neighbour entry, replacing what is there.
@@ -94,6 +97,43 @@ pub enum Change<'a> {
         address: IpAddr,
         /// Who has it.
         mac: Mac,
+    },
+    /// The host answers on a link for an address that is elsewhere.
+    Proxy {
+        /// On this link.
+        link: u32,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Removal of a [`Change::Proxy`].
+    DeleteProxy {
+        /// On this link.
+        link: u32,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Where a VXLAN device sends what is for a link address, instead of where it did.
+    Fdb {
+        /// The device.
+        link: u32,
+        /// Frames to this address
+        mac: Mac,
+        /// go to this one.
+        remote: IpAddr,
+    },
+    /// Removal of an entry of a VXLAN device's forwarding database.
+    DeleteFdb {
+        /// The device.
+        link: u32,
+        /// For this address.
+        mac: Mac,
+    },
+    /// The address that a VXLAN device sends from.
+    VxlanLocal {
+        /// The device.
+        link: u32,
+        /// The address, of the same family as before.
+        local: IpAddr,
     },
     /// Removal of a neighbour entry.
     DeleteNeighbour {
@@ -199,6 +239,10 @@ pub struct Route {
     pub advmss: Option<u32>,
     /// `RTPROT_*`; 0 for ours, `RTPROT_BOOT`.
     pub protocol: u8,
+    /// The next hop is on the link, whatever the addresses there say.
+    pub onlink: bool,
+    /// What is sent there is dropped.
+    pub blackhole: bool,
 }
 
 impl Route {
@@ -214,6 +258,8 @@ impl Route {
             mtu: None,
             advmss: None,
             protocol: 0,
+            onlink: false,
+            blackhole: false,
         }
     }
 }
@@ -235,7 +281,15 @@ impl Change<'_> {
                 ("delete address", format!("{address} on link {link}"))
             }
             Self::AddRoute(route) => ("add route", describe_route(route)),
+            Self::SetRoute(route) => ("set route", describe_route(route)),
             Self::DeleteRoute(route) => ("delete route", describe_route(route)),
+            Self::Proxy { address, .. } => ("answer for", address.to_string()),
+            Self::DeleteProxy { address, .. } => ("stop answering for", address.to_string()),
+            Self::Fdb { mac, remote, .. } => ("set forwarding entry", format!("{mac} to {remote}")),
+            Self::DeleteFdb { mac, .. } => ("delete forwarding entry", mac.to_string()),
+            Self::VxlanLocal { link, local } => {
+                ("set source address", format!("{local} of VXLAN link {link}"))
+            }
             Self::Neighbour { address, mac, .. } => {
                 ("add neighbour", format!("{address} at {mac}"))
             }
@@ -289,7 +343,26 @@ impl Change<'_> {
             Self::AddRoute(route) => {
                 encode_route(batch, RTM_NEWROUTE, flags::CREATE | flags::EXCL, route);
             }
+            Self::SetRoute(route) => {
+                encode_route(batch, RTM_NEWROUTE, flags::CREATE | flags::REPLACE, route);
+            }
             Self::DeleteRoute(route) => encode_route(batch, RTM_DELROUTE, 0, route),
+            Self::Proxy { link, address } => {
+                encode_proxy(
+                    batch,
+                    (RTM_NEWNEIGH, flags::CREATE | flags::REPLACE),
+                    *link,
+                    *address,
+                );
+            }
+            Self::DeleteProxy { link, address } => {
+                encode_proxy(batch, (RTM_DELNEIGH, 0), *link, *address);
+            }
+            Self::Fdb { link, mac, remote } => {
+                vxlan::encode_fdb(batch, *link, *mac, Some(*remote));
+            }
+            Self::DeleteFdb { link, mac } => vxlan::encode_fdb(batch, *link, *mac, None),
+            Self::VxlanLocal { link, local } => vxlan::encode_new_local(batch, *link, *local),
             Self::Neighbour { link, address, mac } => {
                 let flag = flags::CREATE | flags::REPLACE;
                 let mut m = batch.message(RTM_NEWNEIGH, flag, &ndmsg(*link, *address));
@@ -337,6 +410,13 @@ fn ndmsg(link: u32, address: IpAddr) -> [u8; 12] {
     fill(&mut header, 4, &link.to_ne_bytes());
     fill(&mut header, 8, &NUD_PERMANENT.to_ne_bytes());
     header
+}
+
+fn encode_proxy(batch: &mut Batch, (kind, flag): (u16, u16), link: u32, address: IpAddr) {
+    const NTF_PROXY: u8 = 0x08;
+    let mut header = ndmsg(link, address);
+    fill(&mut header, 10, &[NTF_PROXY]);
+    add_ip(&mut batch.message(kind, flag, &header), 1, address);
 }
 
 pub(crate) fn fill(header: &mut [u8], at: usize, value: &[u8]) {
@@ -488,11 +568,14 @@ fn encode_route(batch: &mut Batch, kind: u16, flag: u16, route: &Route) {
     const RT_TABLE_MAIN: u8 = 254;
     const RTPROT_BOOT: u8 = 3;
     const RTN_UNICAST: u8 = 1;
+    const RTN_BLACKHOLE: u8 = 6;
+    const RTNH_F_ONLINK: u32 = 4;
     const RT_SCOPE_LINK: u8 = 253;
     const RT_SCOPE_NOWHERE: u8 = 255;
     let deleting = kind == RTM_DELROUTE;
     let scope = route.scope.unwrap_or(match route.gateway {
         _ if deleting => RT_SCOPE_NOWHERE,
+        None if route.blackhole => 0,
         None if route.dst.addr().is_ipv4() => RT_SCOPE_LINK,
         _ => 0,
     });
@@ -502,7 +585,15 @@ fn encode_route(batch: &mut Batch, kind: u16, flag: u16, route: &Route) {
     let fields = [family(route.dst.addr()), route.dst.prefix_len(), 0, 0];
     fill(&mut header, 0, &fields);
     let small = u8::try_from(table).unwrap_or(0);
-    fill(&mut header, 4, &[small, protocol, scope, if deleting { 0 } else { RTN_UNICAST }]);
+    let destiny = match route.blackhole {
+        true => RTN_BLACKHOLE,
+        false if deleting => 0,
+        false => RTN_UNICAST,
+    };
+    fill(&mut header, 4, &[small, protocol, scope, destiny]);
+    if route.onlink {
+        fill(&mut header, 8, &RTNH_F_ONLINK.to_ne_bytes());
+    }
     let mut m = batch.message(kind, flag, &header);
     m.u32(15, table);
     if route.dst.prefix_len() > 0 {

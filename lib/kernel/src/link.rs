@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::vxlan::{self, VxlanLink};
 use crate::wire::{self, Received, find, str_of, u32_of};
 
 /// An Ethernet address.
@@ -138,6 +139,8 @@ pub struct Link {
     pub vrf_table: Option<u32>,
     /// It filters VLANs, of a bridge.
     pub vlan_filtering: bool,
+    /// What a VXLAN device does.
+    pub vxlan: Option<VxlanLink>,
     /// Port isolation and hairpin mode, of a bridge's port.
     pub bridge_port: Option<BridgePort>,
 }
@@ -219,6 +222,7 @@ pub(crate) fn parse(message: Received<'_>) -> Option<Link> {
         vlan_id: None,
         vrf_table: None,
         vlan_filtering: false,
+        vxlan: None,
         bridge_port: None,
     };
     for (kind, value) in wire::attributes(payload.get(16..)?) {
@@ -252,6 +256,7 @@ fn read_info(info: &[u8], link: &mut Link) {
         "ipvlan" => link.ipvlan_mode = data(ifla::IPVLAN_MODE).and_then(wire::u16_of),
         "vlan" => link.vlan_id = data(ifla::VLAN_ID).and_then(wire::u16_of),
         "vrf" => link.vrf_table = data(ifla::VRF_TABLE).and_then(u32_of),
+        "vxlan" => link.vxlan = find(info, ifla::INFO_DATA).and_then(vxlan::parse),
         "bridge" => link.vlan_filtering = data(ifla::BR_VLAN_FILTERING) == Some(&[1]),
         _ => {}
     }

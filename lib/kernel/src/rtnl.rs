@@ -1,19 +1,21 @@
 //! rtnetlink in our own words: questions about links, addresses and routes, and changes that
 //! go together in one send.
 
+use std::borrow::Borrow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rustix::event::{PollFd, Timespec, poll};
 
-use crate::change::{Change, Route, Which, family};
+use crate::change::{Change, Route, Which, add_ip, family};
 use crate::error::{Error, Result};
 use crate::link::{self, Link, Operstate, ifla, ip_of};
 use crate::netns::Namespace;
 use crate::socket::{Protocol, Socket};
 use crate::traffic::{self, Traffic};
-use crate::wire::{Batch, Received, attributes, find, flags, u32_of};
+use crate::vxlan::{self, FdbEntry};
+use crate::wire::{Ack, Batch, Message, Received, attributes, find, flags, u32_of};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
@@ -24,6 +26,25 @@ const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
 /// `RTEXT_FILTER_SKIP_STATS`: counters of every queue are most of a link's message.
 const SKIP_STATS: u32 = 1 << 3;
+
+/// `RTN_*` (include/uapi/linux/rtnetlink.h).
+const RTN_UNICAST: u8 = 1;
+const RTN_BLACKHOLE: u8 = 6;
+/// Bytes of a send after which another one begins.
+const SEND: usize = 256 * 1024;
+/// Messages whose refusals any socket's queue holds.
+const FEW: usize = 64;
+/// Bytes that the refusals of a whole send take in the queue.
+const ANSWERS: usize = 8 * 1024 * 1024;
+
+/// The way that packets to an address take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// The outgoing link's index.
+    pub link: u32,
+    /// The path's MTU in bytes, where the route says more than the link does.
+    pub mtu: Option<u32>,
+}
 
 /// An address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,19 +161,48 @@ impl Rtnl {
 
     /// The unicast routes of the main table.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
-        const RT_TABLE_MAIN: u32 = 254;
         let mut routes = self.all_routes()?;
-        routes.retain(|route| route.table == Some(RT_TABLE_MAIN));
+        routes.retain(is_in_main);
         Ok(routes)
     }
 
     /// The unicast routes of all tables.
     pub fn all_routes(&mut self) -> Result<Vec<Route>> {
+        let mut routes = self.dump_routes(|_| {}, [0; 2])?;
+        routes.retain(|route| !route.blackhole);
+        Ok(routes)
+    }
+
+    /// The routes of the main table by a link that have a protocol (`RTPROT_*`).
+    pub fn routes_by(&mut self, link: u32, protocol: u8) -> Result<Vec<Route>> {
+        let by_link = |message: &mut Message<'_>| {
+            message.u32(4, link);
+        };
+        let mut routes = self.dump_routes(by_link, [protocol, RTN_UNICAST])?;
+        // Kernels that do not check strictly do not filter either.
+        routes.retain(|r| {
+            r.link == Some(link) && r.protocol == protocol && is_in_main(r) && !r.blackhole
+        });
+        Ok(routes)
+    }
+
+    /// The routes of the main table that drop what is sent there and have a protocol.
+    pub fn blackholes(&mut self, protocol: u8) -> Result<Vec<Route>> {
+        let mut routes = self.dump_routes(|_| {}, [protocol, RTN_BLACKHOLE])?;
+        routes.retain(|r| r.blackhole && r.protocol == protocol && is_in_main(r));
+        Ok(routes)
+    }
+
+    fn dump_routes(
+        &mut self,
+        narrow: impl Fn(&mut Message<'_>),
+        [protocol, kind]: [u8; 2],
+    ) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             let mut batch = Batch::new();
-            let header = [family as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            drop(batch.message(RTM_GETROUTE, flags::DUMP, &header));
+            let header = [family as u8, 0, 0, 0, 0, protocol, 0, kind, 0, 0, 0, 0];
+            narrow(&mut batch.message(RTM_GETROUTE, flags::DUMP, &header));
             match self.socket.dump("list routes", &mut batch, parse_route) {
                 Ok(found) => routes.extend(found),
                 Err(error) if error.is_unsupported() => {}
@@ -198,13 +248,62 @@ impl Rtnl {
         }
     }
 
+    /// The ways that packets to these addresses take, in their order; `None` where there is none.
+    pub fn paths_to(&mut self, addresses: &[IpAddr]) -> Result<Vec<Option<Path>>> {
+        // As many answers as the socket's queue surely holds.
+        const AT_ONCE: usize = 128;
+        let mut paths = vec![None; addresses.len()];
+        for (chunk, slots) in addresses.chunks(AT_ONCE).zip(paths.chunks_mut(AT_ONCE)) {
+            let mut batch = Batch::new();
+            for address in chunk {
+                let bits = if address.is_ipv4() { 32 } else { 128 };
+                let header = [family(*address), bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                add_ip(&mut batch.message(RTM_GETROUTE, 0, &header), 1, *address);
+            }
+            let first = self.socket.upcoming();
+            // A refusal is an address without a route.
+            let _ = self.socket.exchange(&mut batch, Ack::Last, |message| {
+                let slot = slots.get_mut(message.seq.wrapping_sub(first) as usize);
+                let route = parse_route(message).filter(|route| !route.blackhole);
+                if let (Some(slot), Some(route)) = (slot, route) {
+                    *slot = route.link.map(|link| Path { link, mtu: route.mtu });
+                }
+            })?;
+        }
+        Ok(paths)
+    }
+
     /// The neighbour entries of a link, or of all.
     pub fn neighbours(&mut self, on: Option<u32>) -> Result<Vec<Neighbour>> {
+        const NDA_IFINDEX: u16 = 8;
         let mut batch = Batch::new();
-        drop(batch.message(RTM_GETNEIGH, flags::DUMP, &[0; 12]));
+        {
+            let mut message = batch.message(RTM_GETNEIGH, flags::DUMP, &[0; 12]);
+            if let Some(on) = on {
+                message.u32(NDA_IFINDEX, on);
+            }
+        }
         let mut found = self.socket.dump("list neighbours", &mut batch, parse_neighbour)?;
         found.retain(|n| on.is_none_or(|on| n.link == on));
         Ok(found)
+    }
+
+    /// The addresses that the host answers for on a link though they are elsewhere.
+    pub fn proxies(&mut self, link: u32) -> Result<Vec<IpAddr>> {
+        const NTF_PROXY: u8 = 0x08;
+        let mut batch = Batch::new();
+        let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NTF_PROXY, 0];
+        drop(batch.message(RTM_GETNEIGH, flags::DUMP, &header));
+        let found = self.socket.dump("list proxies", &mut batch, parse_neighbour)?;
+        Ok(found.into_iter().filter(|n| n.link == link).map(|n| n.address).collect())
+    }
+
+    /// The forwarding database of a VXLAN device.
+    pub fn fdb(&mut self, device: u32) -> Result<Vec<FdbEntry>> {
+        let mut batch = Batch::new();
+        drop(batch.message(RTM_GETNEIGH, flags::DUMP, &vxlan::fdb_header(device)));
+        let found = self.socket.dump("list forwarding entries", &mut batch, vxlan::parse_fdb)?;
+        Ok(found.into_iter().filter(|(link, _)| *link == device).map(|(_, e)| e).collect())
     }
 
     /// The neighbour entry for an address on a link.
@@ -225,18 +324,46 @@ impl Rtnl {
     /// Makes changes in one send and waits for the last. All are tried; the first refused one
     /// is told.
     pub fn apply(&mut self, changes: &[Change<'_>]) -> std::result::Result<(), Refused> {
-        let mut batch = Batch::new();
-        let mut of_message = Vec::with_capacity(changes.len());
-        for (index, change) in changes.iter().enumerate() {
-            of_message.extend(std::iter::repeat_n(index, change.encode(&mut batch)));
+        let refused = self.apply_all(changes).map_err(|error| Refused { index: 0, error })?;
+        refused.into_iter().min_by_key(|refused| refused.index).map_or(Ok(()), Err)
+    }
+
+    /// Makes any number of changes, as many in one send as the kernel takes well, and waits for the
+    /// last of each. All are tried; all refused ones are told.
+    pub fn apply_all<'c, C: Borrow<Change<'c>>>(
+        &mut self,
+        changes: impl IntoIterator<Item = C>,
+    ) -> Result<Vec<Refused>> {
+        let mut all = Vec::new();
+        let mut changes = changes.into_iter().enumerate().peekable();
+        while changes.peek().is_some() {
+            let mut batch = Batch::new();
+            let mut of_message: Vec<(usize, C)> = Vec::new();
+            let mut ends = Vec::new();
+            while batch.size() < SEND
+                && let Some((index, change)) = changes.next()
+            {
+                change.borrow().encode(&mut batch);
+                ends.push(batch.len());
+                of_message.push((index, change));
+            }
+            if batch.len() > FEW {
+                // Were all refused, the refusals had to fit: the acknowledgement comes after them.
+                self.socket.set_receive_buffer(ANSWERS)?;
+            }
+            for refusal in self.socket.send_all(&mut batch)? {
+                let at = ends.partition_point(|end| *end <= refusal.index);
+                let (index, op, object) = match of_message.get(at) {
+                    Some((index, change)) => {
+                        let (op, object) = change.borrow().describe();
+                        (*index, op, object)
+                    }
+                    None => (0, "", String::new()),
+                };
+                all.push(Refused { index, error: refusal.into_error(op, object) });
+            }
         }
-        let outcome =
-            self.socket.send_batch(&mut batch).map_err(|error| Refused { index: 0, error })?;
-        outcome.map_err(|refusal| {
-            let index = of_message.get(refusal.index).copied().unwrap_or(0);
-            let (op, object) = changes.get(index).map(Change::describe).unwrap_or_default();
-            Refused { index, error: refusal.into_error(op, object) }
-        })
+        Ok(all)
     }
 
     /// Makes a change where its absence is wanted: what is not there is no error.
@@ -327,6 +454,11 @@ fn wait(time: Duration) {
     let _ = poll(none, Some(&timeout));
 }
 
+fn is_in_main(route: &Route) -> bool {
+    const RT_TABLE_MAIN: u32 = 254;
+    route.table == Some(RT_TABLE_MAIN)
+}
+
 fn parse_address(message: Received<'_>) -> Option<Address> {
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
@@ -348,7 +480,6 @@ fn parse_address(message: Received<'_>) -> Option<Address> {
 }
 
 fn parse_route(message: Received<'_>) -> Option<Route> {
-    const RTN_UNICAST: u8 = 1;
     const RTM_F_CLONED: u32 = 0x200;
     if message.kind != RTM_NEWROUTE {
         return None;
@@ -356,7 +487,8 @@ fn parse_route(message: Received<'_>) -> Option<Route> {
     let [family, prefix, _, _, table, protocol, scope, kind, ..] =
         *message.payload.first_chunk::<12>()?;
     let cloned = message.payload.get(8..12).and_then(u32_of)? & RTM_F_CLONED != 0;
-    if kind != RTN_UNICAST && !cloned {
+    let blackhole = kind == RTN_BLACKHOLE;
+    if kind != RTN_UNICAST && !blackhole && !cloned {
         return None;
     }
     let any = if i32::from(family) == libc::AF_INET {
@@ -368,6 +500,7 @@ fn parse_route(message: Received<'_>) -> Option<Route> {
     route.table = Some(u32::from(table));
     route.scope = Some(scope);
     route.protocol = protocol;
+    route.blackhole = blackhole;
     for (kind, value) in attributes(message.payload.get(12..)?) {
         match kind {
             1 => route.dst = IpNet::new(ip_of(family, value)?, prefix).ok()?,

@@ -28,6 +28,8 @@ pub enum Protocol {
     Route,
     /// nf_tables and conntrack.
     Netfilter,
+    /// What has a number for this boot only, such as WireGuard.
+    Generic,
 }
 
 /// A refused message of a batch.
@@ -73,6 +75,7 @@ impl Socket {
             // NETLINK_ROUTE is protocol 0.
             Protocol::Route => None,
             Protocol::Netfilter => Some(protocol::NETFILTER),
+            Protocol::Generic => Some(protocol::GENERIC),
         };
         let fail = |errno| Error::kernel("open", "netlink socket", errno);
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)
@@ -83,7 +86,9 @@ impl Socket {
             // Dumps are filtered.
             Protocol::Route => sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK),
             // A refusal does not repeat a message of up to 64 KiB.
-            Protocol::Netfilter => sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK),
+            Protocol::Netfilter | Protocol::Generic => {
+                sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK)
+            }
         };
         Ok(Self { fd, which, next: 1, buffer: vec![0; 32 * 1024] })
     }
@@ -102,18 +107,43 @@ impl Socket {
         self.exchange(batch, Ack::Last, |_| {})
     }
 
+    /// Sends the messages in one go, waits until the kernel has tried them all, and tells every
+    /// refusal.
+    pub fn send_all(&mut self, batch: &mut Batch) -> Result<Vec<Refusal>> {
+        let mut refused = Vec::new();
+        if !batch.is_empty() {
+            self.converse(batch, Ack::Last, |_| {}, |refusal| refused.push(refusal))?;
+        }
+        Ok(refused)
+    }
+
     /// Sends the messages and hands every answer that is not an acknowledgement to `each`,
     /// until the message that `ack` names is acknowledged (with `AsFlagged`, the last).
     pub fn exchange(
         &mut self,
         batch: &mut Batch,
         ack: Ack,
-        mut each: impl FnMut(Received<'_>),
+        each: impl FnMut(Received<'_>),
     ) -> Result<std::result::Result<(), Refusal>> {
+        let mut first: Option<Refusal> = None;
+        self.converse(batch, ack, each, |refusal| {
+            if first.as_ref().is_none_or(|r| r.index > refusal.index) {
+                first = Some(refusal);
+            }
+        })?;
+        Ok(first.map_or(Ok(()), Err))
+    }
+
+    fn converse(
+        &mut self,
+        batch: &mut Batch,
+        ack: Ack,
+        mut each: impl FnMut(Received<'_>),
+        mut refused: impl FnMut(Refusal),
+    ) -> Result<()> {
         let (first, count) = (self.next, batch.len() as u32);
         self.next = self.next.wrapping_add(count);
         self.transmit(batch.seal(first, ack))?;
-        let mut refused: Option<Refusal> = None;
         let barrier = match ack {
             Ack::At(index) => index as u32,
             Ack::Last | Ack::AsFlagged => count.saturating_sub(1),
@@ -129,14 +159,12 @@ impl Socket {
                     each(message);
                     continue;
                 }
-                if let Some((errno, text)) = refusal(&message)
-                    && refused.as_ref().is_none_or(|r| r.index > index as usize)
-                {
-                    refused = Some(Refusal { index: index as usize, errno, text });
+                if let Some((errno, text)) = refusal(&message) {
+                    refused(Refusal { index: index as usize, errno, text });
                 }
                 // nf_tables reports a failed commit on the batch's first message, and then only there.
                 if index == barrier || (index == 0 && self.which == Protocol::Netfilter) {
-                    return Ok(refused.map_or(Ok(()), Err));
+                    return Ok(());
                 }
             }
         }
@@ -233,6 +261,11 @@ impl Socket {
                 Err(e) => return Err(Error::kernel("receive", "netlink notices", e)),
             }
         }
+    }
+
+    /// The number that the next message gets.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
     }
 
     /// Sends without waiting for anything. The sequence number of the first message.

@@ -8,6 +8,7 @@ use crate::change::ifinfo;
 use crate::error::{Error, Result};
 use crate::link::{Mac, ifla};
 use crate::netns::Namespace;
+use crate::vxlan::{self, Vxlan};
 use crate::wire::{Batch, flags};
 
 const RTM_NEWLINK: u16 = 16;
@@ -56,6 +57,10 @@ pub enum VirtualKind {
         /// The table of its routes.
         table: u32,
     },
+    /// Frames in UDP.
+    Vxlan(Vxlan),
+    /// Packets encrypted in UDP; keys and peers are given to it by [`crate::Wireguard`].
+    Wireguard,
 }
 
 impl VirtualKind {
@@ -67,6 +72,8 @@ impl VirtualKind {
             Self::Vlan { .. } => "vlan",
             Self::Dummy => "dummy",
             Self::Vrf { .. } => "vrf",
+            Self::Vxlan(_) => "vxlan",
+            Self::Wireguard => "wireguard",
         }
     }
 
@@ -78,6 +85,8 @@ impl VirtualKind {
             Self::Vlan { .. } => "CONFIG_VLAN_8021Q",
             Self::Dummy => "CONFIG_DUMMY",
             Self::Vrf { .. } => "CONFIG_NET_VRF",
+            Self::Vxlan(_) => "CONFIG_VXLAN",
+            Self::Wireguard => "CONFIG_WIREGUARD",
         }
     }
 }
@@ -99,7 +108,7 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
     }
     m.nest(ifla::LINKINFO, |info| {
         info.str(ifla::INFO_KIND, link.kind.name());
-        if link.kind == VirtualKind::Dummy {
+        if matches!(link.kind, VirtualKind::Dummy | VirtualKind::Wireguard) {
             return;
         }
         info.nest(ifla::INFO_DATA, |data| match link.kind {
@@ -118,7 +127,8 @@ pub(crate) fn encode(batch: &mut Batch, link: &VirtualLink<'_>) {
             VirtualKind::Vrf { table } => {
                 data.u32(ifla::VRF_TABLE, table);
             }
-            VirtualKind::Dummy => {}
+            VirtualKind::Vxlan(own) => vxlan::encode(data, own),
+            VirtualKind::Dummy | VirtualKind::Wireguard => {}
         });
     });
 }

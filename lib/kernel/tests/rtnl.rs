@@ -152,6 +152,31 @@ fn a_refusal_names_the_change_and_the_rest_is_done() {
 }
 
 #[test]
+fn all_refusals_of_thousands_are_told() {
+    let mut lab = Lab::new();
+    let host = lab.namespace("host");
+    let mut rtnl = Rtnl::open_in(&host).unwrap();
+    let name = "cl1";
+    let mac = Mac::from_hash(b"abcdef");
+    rtnl.apply(&[Change::Bridge { name, mac, mtu: None, vlan_filtering: false }]).unwrap();
+    let link = rtnl.link(name).unwrap().unwrap().index;
+    let address = |n: u32| std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
+    // Every other one exists.
+    let made = (0..10_000).step_by(2).map(|n| Change::Neighbour { link, address: address(n), mac });
+    assert!(rtnl.apply_all(made).unwrap().is_empty());
+    let there = rtnl.neighbours(Some(link)).unwrap();
+    assert_eq!(there.iter().filter(|n| n.permanent).count(), 5000);
+    let gone = (0..10_000).map(|n| Change::DeleteNeighbour { link, address: address(n) });
+    let refused = rtnl.apply_all(gone).unwrap();
+    assert_eq!(refused.len(), 5000);
+    for refused in refused {
+        assert_eq!(refused.index % 2, 1);
+        let address: std::net::IpAddr = address(refused.index as u32);
+        assert!(refused.error.to_string().starts_with(&format!("delete neighbour {address}:")));
+    }
+}
+
+#[test]
 fn a_namespace_is_known_again_by_its_cookie_only() {
     let mut lab = Lab::new();
     let one = lab.namespace("one");

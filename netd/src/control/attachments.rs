@@ -82,7 +82,7 @@ fn read(shared: &Shared, node: &Node) -> Result<Vec<Attachment>> {
     let index = shared.answerer.directory().current();
     let all = records.into_iter().map(|record| {
         let entry = index.of_record(&record.id.record_name());
-        attachment(record, &traffic, entry.map(|entry| &*entry.asked))
+        attachment(record, &traffic, entry.map(|entry| &entry.asked))
     });
     Ok(all.collect())
 }

@@ -111,12 +111,16 @@ fn askers(index: &Index, client: Option<&str>) -> Result<Vec<(IpAddr, Point)>, R
     };
     let address = client.parse::<IpAddr>().ok();
     let is_meant = |entry: &Entry| {
-        let named = entry.names.iter().any(|name| **name == *client);
-        let is_id = client.len() >= 4 && entry.owner.starts_with(client);
+        // Nobody of another node asks here.
+        if entry.node().is_some() {
+            return false;
+        }
+        let named = entry.names().any(|name| name == client);
+        let is_id = client.len() >= 4 && entry.owner().starts_with(client);
         address.map_or(named || is_id, |address| entry.addresses.contains(&address))
     };
     let meant: Vec<&Arc<Entry>> = index.entries().filter(|entry| is_meant(entry)).collect();
-    let mut owners: Vec<&str> = meant.iter().map(|entry| &*entry.owner).collect();
+    let mut owners: Vec<&str> = meant.iter().map(|entry| entry.owner()).collect();
     owners.sort_unstable();
     owners.dedup();
     match (meant.first(), owners.as_slice()) {
@@ -134,13 +138,13 @@ fn askers(index: &Index, client: Option<&str>) -> Result<Vec<(IpAddr, Point)>, R
 fn asker(entry: &Entry, address: Option<IpAddr>) -> Result<(IpAddr, Point), Refusal> {
     let from = address.or(entry.addresses.first().copied());
     let Some(from) = from else {
-        return Err(Refusal::unknown(format!("container {}: it has no address", entry.owner)));
+        return Err(Refusal::unknown(format!("container {}: it has no address", entry.owner())));
     };
-    let asks = &entry.part.asks;
+    let asks = &entry.membership.asks;
     let gateway = asks.iter().find(|asked| asked.is_ipv4() == from.is_ipv4()).or(asks.first());
     let point = match gateway {
         Some(gateway) => Point::Gateway(*gateway),
-        None => Point::Inside { record: entry.record.clone() },
+        None => Point::Inside { record: entry.record().to_owned() },
     };
     Ok((from, point))
 }

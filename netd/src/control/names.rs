@@ -26,6 +26,9 @@ pub(super) struct Named {
     #[serde(skip_serializing_if = "Option::is_none")]
     full_name: Option<String>,
     addresses: Vec<IpAddr>,
+    /// The node it is on, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     /// Where it asks; empty: at 127.0.0.11, inside.
     asks: Vec<IpAddr>,
 }
@@ -38,14 +41,15 @@ pub(super) async fn get(
     let index = shared.answerer.directory().current();
     let entries = index.entries();
     let mut all: Vec<Named> = entries
-        .filter(|entry| wanted.as_deref().is_none_or(|network| *entry.network == *network))
+        .filter(|entry| wanted.as_deref().is_none_or(|network| **entry.network() == *network))
         .map(|entry| Named {
-            network: entry.network.to_string(),
-            container: entry.owner.to_string(),
-            names: entry.names.iter().map(ToString::to_string).collect(),
+            network: entry.network().to_string(),
+            container: entry.owner().to_owned(),
+            names: entry.names().map(str::to_owned).collect(),
             full_name: full_name(entry),
             addresses: entry.addresses.to_vec(),
-            asks: entry.part.asks.clone(),
+            node: entry.node().map(str::to_owned),
+            asks: entry.membership.asks.to_vec(),
         })
         .collect();
     drop(index);

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use smallvec::SmallVec;
 
 use super::forward::{Forwarded, Forwarder};
 use super::question::{NotAQuestion, Question, Transport, limit_of};
 use super::reply;
 use super::zone::{self, Asker, Known, Seen};
 use crate::metrics::{Answered, Metrics};
-use crate::names::{Asked, Directory, Entry, Index};
+use crate::names::{Directory, Entries, Entry, Index, Membership};
 
 /// The network of containers that share the host's namespace.
 const HOST_NETWORK: &str = "host";
@@ -208,27 +209,30 @@ impl Answerer {
                     let host = vec![*asked];
                     return Some((
                         Asker { networks, host },
-                        Own { may_leave: true, servers: vec![], asked: None },
+                        Own { may_leave: true, servers: vec![], asker: None },
                     ));
                 }
                 None => return None,
             },
         };
-        let all = index.of_same_owner(entry);
-        let mut networks = smallvec::SmallVec::new();
-        for other in all {
-            let seen = Seen { network: other.network.clone(), domain: other.domain.clone() };
+        let mut all: Entries = index.of_same_owner(entry).cloned().collect();
+        all.sort_by(|one, other| one.network().cmp(other.network()));
+        let mut networks = SmallVec::new();
+        for other in &all {
+            let Membership { network, domain, .. } = &*other.membership;
+            let seen = Seen { network: network.clone(), domain: domain.clone() };
             if !networks.contains(&seen) {
                 networks.push(seen);
             }
         }
-        let host = match entry.part.asks.as_slice() {
+        let host = match &*entry.membership.asks {
             [] => self.host.read().unwrap_or_else(PoisonError::into_inner).clone(),
             gateways => gateways.to_vec(),
         };
-        let may_leave = all.iter().any(|other| !other.part.internal);
-        let asked = Some(entry.asked.clone());
-        Some((Asker { networks, host }, Own { may_leave, servers: servers(entry, all), asked }))
+        let may_leave = all.iter().any(|other| !other.membership.internal);
+        let servers = servers(entry, &all);
+        let asker = Some(entry.clone());
+        Some((Asker { networks, host }, Own { may_leave, servers, asker }))
     }
 }
 
@@ -237,23 +241,23 @@ struct Own {
     may_leave: bool,
     servers: Vec<IpAddr>,
     /// Who asks, to be counted; not the host.
-    asked: Option<Arc<Asked>>,
+    asker: Option<Arc<Entry>>,
 }
 
 impl Own {
     fn count(&self, failed: bool) {
-        if let Some(asked) = &self.asked {
-            asked.count(failed);
+        if let Some(asker) = &self.asker {
+            asker.asked.count(failed);
         }
     }
 }
 
-/// Of the network that is asked at, or else of the first other one that names some.
+/// Of the network that is asked at, or else of the first other one, by name, that names some.
 fn servers(entry: &Entry, all: &[Arc<Entry>]) -> Vec<IpAddr> {
     let own = std::iter::once(entry).chain(all.iter().map(Arc::as_ref));
-    own.map(|entry| &entry.part.servers)
+    own.map(|entry| &*entry.membership.servers)
         .find(|servers| !servers.is_empty())
-        .cloned()
+        .map(<[IpAddr]>::to_vec)
         .unwrap_or_default()
 }
 

@@ -3,7 +3,6 @@
 //! the container's own port 53 stays its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use cleat_engine::kernel::{Change, LinkChange, Namespace, Presence, Rtnl};
 use cleat_engine::nft::{
@@ -14,7 +13,7 @@ use cleat_engine::service::DNS_PORT;
 use super::listeners::Listening;
 use super::socket::{self, Pair, Refused};
 use crate::error::{Error, Result};
-use crate::names::Entry;
+use crate::names::{Entry, Netns};
 
 /// Where containers ask.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -24,7 +23,7 @@ const UDP: u8 = 17;
 
 /// A container that is listened in.
 pub(super) struct Inside {
-    pub(super) netns: Option<(PathBuf, Option<u64>)>,
+    pub(super) netns: Option<Box<Netns>>,
     /// The table goes with its socket.
     #[allow(dead_code, reason = "held for as long as questions are to be led here")]
     pub(super) table: Netlink,
@@ -34,7 +33,8 @@ pub(super) struct Inside {
 impl Inside {
     /// The namespace is still the one at its path.
     pub(super) fn is_there(&self) -> bool {
-        self.netns.as_ref().is_some_and(|(path, cookie)| {
+        self.netns.as_ref().is_some_and(|netns| {
+            let (path, cookie) = &**netns;
             Namespace::probe(path, *cookie) != Presence::Other && path.exists()
         })
     }
@@ -49,7 +49,7 @@ pub(super) struct Made {
 
 /// Listens inside an attachment's container; `None` where its namespace is gone.
 pub(super) fn listen(entry: &Entry) -> Result<Option<Made>> {
-    let Some((path, cookie)) = &entry.netns else { return Ok(None) };
+    let Some((path, cookie)) = entry.netns.as_deref() else { return Ok(None) };
     if Namespace::probe(path, *cookie) == Presence::Other {
         return Ok(None);
     }

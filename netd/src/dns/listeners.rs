@@ -198,7 +198,7 @@ impl Listeners {
                 return;
             }
             let inside = index.entries().filter(|entry| entry.netns.is_some());
-            inside.map(|entry| (entry.record.clone(), entry.clone())).collect()
+            inside.map(|entry| (entry.record().to_owned(), entry.clone())).collect()
         };
         let gone = |record: &String, inside: &Inside| {
             wanted.get(record).is_none_or(|entry| entry.netns != inside.netns || !inside.is_there())
@@ -223,7 +223,7 @@ impl Listeners {
                 continue;
             }
             if let Err(error) = self.open_inside(&record, &entry) {
-                troubles.insert(format!("{}: {error}", entry.owner));
+                troubles.insert(format!("{}: {error}", entry.owner()));
             }
         }
     }

@@ -78,7 +78,7 @@ pub(super) fn look_up(index: &Index, asker: &Asker, name: &str, kind: RecordType
 
 /// The name of an attachment in the domain of all names here.
 pub fn full_name(entry: &Entry) -> Option<String> {
-    entry.names.first().map(|name| format!("{name}.{}.{DOMAIN}", entry.network))
+    entry.names().next().map(|name| format!("{name}.{}.{DOMAIN}", entry.network()))
 }
 
 /// A name without the domain that it stands in.
@@ -110,7 +110,7 @@ fn place<'n>(asker: &Asker, name: &'n str) -> Option<Place<'n>> {
 fn find(index: &Index, asker: &Asker, inner: &str) -> Entries {
     let mut found = Entries::new();
     for on in &asker.networks {
-        let mut take = |name: &str| found.extend(index.named(&on.network, name).iter().cloned());
+        let mut take = |name: &str| found.extend(index.named(&on.network, name).cloned());
         take(inner);
         if let Some(name) = inner.strip_suffix(&*on.network).and_then(|n| n.strip_suffix('.')) {
             take(name);
@@ -141,8 +141,8 @@ fn addresses(mut all: Vec<IpAddr>, kind: RecordType) -> Known {
 }
 
 fn pointer(index: &Index, asker: &Asker, address: IpAddr, kind: RecordType) -> Known {
-    let seen = |entry: &&Arc<Entry>| asker.networks.iter().any(|on| on.network == entry.network);
-    let name = match index.at(address).iter().find(seen) {
+    let seen = |entry: &&Arc<Entry>| asker.networks.iter().any(|on| on.network == *entry.network());
+    let name = match index.at(address).find(seen) {
         Some(entry) => full_name(entry),
         None if asker.host.contains(&address) => HOST_NAMES.first().map(|n| (*n).to_owned()),
         None => return Known::NotHere,
@@ -246,24 +246,18 @@ fn reverse(name: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use cleat_engine::names::NamesPart;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::names::Membership;
 
     fn entry(network: &str, names: &[&str], addresses: &[&str]) -> Entry {
-        Entry {
-            record: format!("{network} {}", names[0]),
-            owner: names[0].into(),
-            network: network.into(),
-            domain: None,
-            names: names.iter().map(|n| Arc::from(*n)).collect(),
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            ports: Box::default(),
-            part: NamesPart::default(),
-            netns: None,
-            asked: Default::default(),
-        }
+        let membership = Membership { network: network.into(), ..Membership::default() };
+        let record = format!("{network} {}", names[0]);
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut entry = Entry::new((&record, &names[0]), &names, membership);
+        entry.addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        entry
     }
 
     fn index() -> Index {

@@ -1,6 +1,7 @@
 //! The index kept as the records are: the attachments' folder is watched, and what happened there
 //! is taken in before each answer. An attach that has returned is so in the next answer.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -9,7 +10,7 @@ use cleat_engine::UNKNOWN_BOOT;
 use cleat_engine::record::AttachmentRecord;
 use cleat_engine::records::{Change, Durability, Store, Watch, make_dir};
 
-use super::entry::Entry;
+use super::entry::{Entry, node_of};
 use super::index::Index;
 use crate::error::{Error, Result};
 
@@ -62,6 +63,18 @@ impl Directory {
         watch.as_fd().try_clone_to_owned().map_err(Error::io("duplicate", self.store.dir()))
     }
 
+    /// Takes in what other nodes say, each put in the place of what its record said before; `gone`
+    /// are records of theirs that are no more.
+    pub(crate) fn hear(&self, said: Vec<Entry>, gone: &[String]) {
+        let mut index = self.write();
+        for record in gone {
+            index.remove(record);
+        }
+        for entry in said {
+            index.put(entry);
+        }
+    }
+
     fn take_in(&self, changes: &[Change]) -> Result<()> {
         let mut any = false;
         for change in changes {
@@ -85,6 +98,10 @@ impl Directory {
         let Some(name) = Store::<AttachmentRecord>::document_of(file) else {
             return false;
         };
+        self.put(name)
+    }
+
+    fn put(&self, name: &str) -> bool {
         match self.entry(name) {
             Some(entry) => self.write().put(entry),
             None => self.write().remove(name),
@@ -93,16 +110,13 @@ impl Directory {
 
     fn rescan(&self) -> Result<bool> {
         let names = self.store.names()?;
-        let found: Vec<Entry> = names.iter().filter_map(|name| self.entry(name)).collect();
-        let mut index = self.write();
-        let before = index.len();
-        let there: std::collections::HashSet<&str> =
-            found.iter().map(|entry| entry.record.as_str()).collect();
-        index.retain(|record| there.contains(record));
-        let mut any = index.len() != before;
-        drop(there);
-        for entry in found {
-            any |= index.put(entry);
+        let there: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let is_kept = |record: &str| there.contains(record) || node_of(record).is_some();
+        let mut any = self.write().retain(is_kept);
+        // One after the other, so that no more than one record is held as a whole. Nobody looks
+        // meanwhile: who does waits for the watch.
+        for name in &names {
+            any |= self.put(name);
         }
         Ok(any)
     }

@@ -5,5 +5,5 @@ mod entry;
 mod index;
 
 pub use directory::Directory;
-pub use entry::{Asked, Entry};
+pub use entry::{Asked, Entry, Membership, Netns};
 pub use index::{Entries, Index};

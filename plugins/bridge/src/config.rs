@@ -93,6 +93,7 @@ pub(crate) fn network(request: &Request) -> Result<NetworkPlan, Error> {
         vlan,
         keep_default_vlan: wire.preserve_default_vlan,
         vlan_trunk,
+        overlay: false,
     };
     if let Some(link) = driver.gateway_link() {
         name::check_interface(&link).map_err(|e| {

@@ -4,6 +4,7 @@
 
 mod bridge;
 mod macvlan;
+mod overlay;
 mod shared;
 mod value;
 
@@ -57,14 +58,17 @@ fn entries(driver: DriverName) -> impl Iterator<Item = &'static (&'static str, E
     let own: Table = match driver {
         DriverName::Bridge => bridge::TABLE,
         DriverName::Macvlan => macvlan::TABLE,
+        DriverName::Overlay => overlay::TABLE,
     };
-    own.iter().chain(shared::TABLE)
+    let shared: Table = if driver == DriverName::Overlay { &[] } else { shared::TABLE };
+    own.iter().chain(shared)
 }
 
 pub(crate) fn name_of(driver: DriverName) -> &'static str {
     match driver {
         DriverName::Bridge => "bridge",
         DriverName::Macvlan => "macvlan",
+        DriverName::Overlay => "overlay",
     }
 }
 

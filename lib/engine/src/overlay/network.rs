@@ -1,5 +1,7 @@
 //! An overlay network: one definition, the same on all nodes.
 
+use std::collections::BTreeMap;
+
 use cleat_records::Document;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,9 @@ pub struct OverlayNetwork {
     /// Names for its containers.
     #[serde(default)]
     pub dns: bool,
+    /// As given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it was made, in milliseconds since 1970.
     #[serde(default)]
     pub created: u64,

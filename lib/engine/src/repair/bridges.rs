@@ -31,7 +31,7 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
         let Some((network, plan)) = picture.on_bridge(live.node, record) else { continue };
         let used = uses.entry(plan.bridge.clone()).or_default();
         name.clone_into(&mut used.record);
-        used.mtu = network.mtu.or(used.mtu);
+        used.mtu = mtu_of(&network, &plan).or(used.mtu);
         for gateway in gateways(&plan, record) {
             if !used.gateways.contains(&gateway) {
                 used.gateways.push(gateway);
@@ -57,6 +57,11 @@ pub(super) fn look(picture: &Picture, live: &mut Live<'_>) -> Result<Vec<Finding
         }
     }
     Ok(findings)
+}
+
+/// The MTU that it was made with, and keeps.
+fn mtu_of(network: &NetworkPlan, plan: &BridgePlan) -> Option<u32> {
+    network.mtu.filter(|_| !plan.overlay)
 }
 
 fn gateways(plan: &BridgePlan, record: &AttachmentRecord) -> Vec<IpNet> {
@@ -131,7 +136,7 @@ pub(super) fn mend(node: &Node, name: &str) -> Result<()> {
         else {
             continue;
         };
-        mtu = network.mtu.or(mtu);
+        mtu = mtu_of(&network, &plan).or(mtu);
         let wanted = (network, gateways(&plan, &record));
         if done.contains(&wanted) {
             continue;

@@ -34,6 +34,9 @@ pub struct LinkRules {
     pub created: bool,
     /// The networks on it.
     pub networks: Vec<String>,
+    /// Other links that lead to containers of the same network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<String>,
     /// Who may open connections into it.
     pub inbound: Inbound,
     /// The policy that a chained plugin asked for.
@@ -77,6 +80,7 @@ impl LinkRules {
             settled: false,
             created: false,
             networks: Vec::new(),
+            joined: Vec::new(),
             inbound: Inbound::Open,
             ingress: None,
             admin_chains: Vec::new(),
@@ -97,6 +101,7 @@ impl LinkRules {
             && (wanted.mac.is_none() || self.mac == wanted.mac)
             && wanted.served.iter().all(|s| self.served.contains(s))
             && wanted.networks.iter().all(|n| self.networks.contains(n))
+            && wanted.joined.iter().all(|j| self.joined.contains(j))
             && wanted.gateways.iter().all(|g| self.gateways.contains(g))
             && wanted.admin_chains.iter().all(|c| self.admin_chains.contains(c))
     }
@@ -118,6 +123,7 @@ impl LinkRules {
         self.mac = wanted.mac.or(self.mac);
         unite(&mut self.served, &wanted.served);
         unite(&mut self.networks, &wanted.networks);
+        unite(&mut self.joined, &wanted.joined);
         unite(&mut self.gateways, &wanted.gateways);
         unite(&mut self.admin_chains, &wanted.admin_chains);
         self
@@ -129,6 +135,11 @@ impl LinkRules {
         let link = || Key::new().ifname(&self.link);
         elements.push(INET, "links", Element::new(link()));
         elements.push(INET, "self", Element::new(link().ifname(&self.link)));
+        for other in &self.joined {
+            let there = || Key::new().ifname(other);
+            elements.push(INET, "self", Element::new(link().ifname(other)));
+            elements.push(INET, "self", Element::new(there().ifname(&self.link)));
+        }
         let into = match self.inbound {
             Inbound::Open => "into_open",
             Inbound::Published => "into_published",

@@ -1,0 +1,49 @@
+//! An overlay network in the ruleset: both of its devices lead to containers of one network.
+
+use cleat_kernel::Rtnl;
+
+use super::devices::gateway;
+use super::network::{OverlayNetwork, bridge_name, vxlan_name};
+use super::segment::Segment;
+use crate::error::Result;
+use crate::plan::Inbound;
+use crate::ruleset::{LinkRules, Ruleset};
+use crate::{Node, forwarding};
+
+/// Lets the host forward. Before the devices are there, which would count among the host's own
+/// links. Whether that changed anything.
+pub(super) fn forwarding(node: &Node, rtnl: &mut Rtnl, network: &OverlayNetwork) -> Result<bool> {
+    let has = |v4: bool| network.subnets.iter().any(|subnet| subnet.addr().is_ipv4() == v4);
+    let families = (has(true), has(false));
+    Ok(forwarding::enable(node, rtnl, &bridge_name(&network.name), families)?.is_some())
+}
+
+/// Enlists both.
+pub(super) fn links(node: &Node, rtnl: &mut Rtnl, segment: &Segment, switched: bool) -> Result<()> {
+    let network = &segment.network;
+    let (bridge, vxlan) = (bridge_name(&network.name), vxlan_name(&network.name));
+    let mut ruleset = Ruleset::open(node);
+    let mac = rtnl.link(&bridge)?.and_then(|link| link.mac);
+    let of = |link: &str, inbound| LinkRules {
+        created: true,
+        networks: vec![network.name.clone()],
+        inbound,
+        ..LinkRules::open(link)
+    };
+    let gateways = segment.blocks.iter().filter_map(gateway).map(|net| net.addr()).collect();
+    // A configuration of the network's on this node may say otherwise.
+    let inbound = ruleset.stored_link(&bridge)?.map_or(network.inbound, |rules| rules.inbound);
+    ruleset.set_link(&LinkRules { gateways, mac, ..of(&bridge, inbound) })?;
+    let joined = vec![bridge];
+    ruleset.set_link(&LinkRules { joined, ..of(&vxlan, Inbound::Internal) })?;
+    if switched {
+        // The rules against strangers are part of the skeleton.
+        ruleset.rebuild(None)?;
+    }
+    Ok(())
+}
+
+/// Forgets what is stored of the network.
+pub(super) fn forget(_node: &Node, _network: &OverlayNetwork) -> Result<()> {
+    Ok(())
+}

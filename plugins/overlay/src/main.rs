@@ -1,0 +1,4 @@
+//! The `overlay` CNI plugin: see the library.
+#![cfg_attr(not(test), no_main)]
+
+cleat_engine::kernel::main!(|| cleat_cni::run(&cleat_overlay::Overlay));
