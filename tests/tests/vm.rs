@@ -7,7 +7,14 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 4] = ["guest_bandwidth", "guest_bridge", "guest_links", "guest_volumes"];
+const GUESTS: [&str; 6] = [
+    "guest_bandwidth",
+    "guest_bridge",
+    "guest_host_device",
+    "guest_links",
+    "guest_volumes",
+    "guest_vrf",
+];
 
 /// All of a suite's tests ran, in the kernel that they are for.
 #[track_caller]
@@ -54,6 +61,16 @@ fn bridge_vlans() {
 #[test]
 fn ipvlan_vlan_and_dummy() {
     run_all("guest_links");
+}
+
+#[test]
+fn devices_by_their_place_on_a_bus() {
+    run_all("guest_host_device");
+}
+
+#[test]
+fn routing_domains() {
+    run_all("guest_vrf");
 }
 
 #[test]
