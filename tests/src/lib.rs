@@ -22,6 +22,7 @@ mod netd;
 mod node;
 mod programs;
 mod snapshot;
+mod steps;
 mod traffic;
 mod volumes;
 
@@ -41,5 +42,6 @@ pub use netd::Netd;
 pub use node::Node;
 pub use programs::Programs;
 pub use snapshot::Snapshot;
+pub use steps::{Fault, interrupt};
 pub use traffic::{Serving, Transport};
 pub use volumes::{VolumeNode, eventually, exchange, post};

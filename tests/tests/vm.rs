@@ -7,11 +7,12 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 6] = [
+const GUESTS: [&str; 7] = [
     "guest_bandwidth",
     "guest_bridge",
     "guest_host_device",
     "guest_links",
+    "guest_steps",
     "guest_volumes",
     "guest_vrf",
 ];
@@ -66,6 +67,11 @@ fn ipvlan_vlan_and_dummy() {
 #[test]
 fn devices_by_their_place_on_a_bus() {
     run_all("guest_host_device");
+}
+
+#[test]
+fn interfaces_at_their_steps() {
+    run_all("guest_steps");
 }
 
 #[test]
