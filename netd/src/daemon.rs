@@ -25,6 +25,7 @@ use crate::events::{Events, STOPPED, Trouble, now};
 use crate::firewalld;
 use crate::metrics::Metrics;
 use crate::names::Directory;
+use crate::overlay::{self, ControlPlane};
 use crate::relay::{self, Relay};
 use crate::repair;
 use crate::service_manager;
@@ -51,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) relay: Relay,
+    /// Overlay networks, once they are started.
+    pub(crate) overlay: OnceLock<Arc<ControlPlane>>,
+    /// Wakes who keeps them when attachments came or went.
+    pub(crate) attached: Arc<Wake>,
     /// Set once it has started, where it is wanted.
     pub(crate) dhcp: OnceLock<Arc<Dhcp>>,
     /// The configuration was read again.
@@ -67,8 +72,10 @@ impl Shared {
         let boot = node(&options.dirs).boot_id().to_owned();
         let metrics = Arc::new(Metrics::default());
         let wake = Arc::new(Wake::new()?);
-        let waking = wake.clone();
-        let directory = Directory::open(&options.dirs.run, &boot, move || waking.wake())?;
+        let attached = Arc::new(Wake::new()?);
+        let waking = [wake.clone(), attached.clone()];
+        let changed = move || waking.iter().for_each(|wake| wake.wake());
+        let directory = Directory::open(&options.dirs.run, &boot, changed)?;
         let host = ResolvConf::new(options.resolv_conf.clone());
         let forwarder = Forwarder::new(Arc::new(config.dns.clone()), host);
         let shared = Self {
@@ -77,6 +84,8 @@ impl Shared {
             events: Events::new(),
             metrics,
             relay: Relay::default(),
+            overlay: OnceLock::new(),
+            attached,
             dhcp: OnceLock::new(),
             reconfigured: Notify::new(),
             started: Instant::now(),
@@ -125,6 +134,7 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
     relay::start(&shared).await?;
     firewalld::start(&shared)?;
     let leases = dhcp::start(&shared);
+    let overlay = overlay::start(&shared);
     let mut control = Control::start(&shared, control)?;
     control.serve_metrics(shared.config().metrics).await;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
@@ -137,6 +147,9 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
     }
     shared.events.tell(STOPPED, "netd", "containers stay as they are");
     control.stop().await;
+    if let Some(overlay) = overlay {
+        overlay.stop().await;
+    }
     if let Some(leases) = leases {
         leases.remove();
     }

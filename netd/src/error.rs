@@ -15,6 +15,9 @@ pub enum Error {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] cleat_engine::kernel::Error),
+    /// The overlay's control plane could not.
+    #[error(transparent)]
+    Overlay(#[from] crate::overlay::Error),
     /// A record could not be read, written or watched.
     #[error(transparent)]
     Records(#[from] cleat_engine::records::Error),

@@ -23,11 +23,13 @@ pub enum Answered {
     Refused,
     /// Not at all: it was no question.
     Ignored,
+    /// Not at all: its asker had too many waiting.
+    Dropped,
 }
 
 impl Answered {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Local,
         Self::NoName,
         Self::Cached,
@@ -35,6 +37,7 @@ impl Answered {
         Self::Failed,
         Self::Refused,
         Self::Ignored,
+        Self::Dropped,
     ];
 
     /// Its name as the value of a label.
@@ -47,6 +50,7 @@ impl Answered {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Ignored => "ignored",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -77,6 +81,11 @@ impl Metrics {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.latency_sum.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Counts a question that nobody looked at.
+    pub fn dropped(&self) {
+        self.counter(Answered::Dropped).fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many questions were answered this way.

@@ -131,9 +131,13 @@ fn ten_thousand_volumes() {
             connection.call("Create", json!({"Name": format!("volume-{number:05}")}));
         }
     });
-    let mut lists: Vec<Duration> = (0..5).map(|_| connection.call("List", json!({}))).collect();
-    lists.sort();
-    let resident = resident("voldriver");
+    let name = |number: usize| json!({"Name": format!("volume-{:05}", number % COUNT)});
+    let mut gets: Vec<Duration> =
+        (0..2000).map(|round| connection.call("Get", name(round * 7919))).collect();
+    let before = resident("voldriver");
+    let mut lists = Samples::default();
+    (0..9).for_each(|_| lists.push(connection.call("List", json!({}))));
+    let after = resident("voldriver");
     drop(driver);
     let start = Instant::now();
     let _driver = node.driver("--measure 0");
@@ -142,10 +146,14 @@ fn ten_thousand_volumes() {
     table(&[
         row(["", ""]),
         row(["Create, each, ms", &format!("{:.3}", milliseconds(made) / COUNT as f64)]),
-        row(["List, ms", &format!("{:.0}", milliseconds(lists[lists.len() / 2]))]),
-        row(["resident, MiB", &format!("{:.1}", resident as f64 / 1024.0)]),
+        row(["Get, p99, ms", &format!("{:.3}", p99(&mut gets))]),
+        row(["List, median, ms", &format!("{:.0}", lists.median())]),
+        row(["List, least, ms", &format!("{:.0}", lists.min())]),
+        row(["resident before List, MiB", &format!("{:.1}", before as f64 / 1024.0)]),
+        row(["resident after List, MiB", &format!("{:.1}", after as f64 / 1024.0)]),
         row(["start to first answer, ms", &format!("{:.0}", milliseconds(restart))]),
     ]);
+    verdict("what List leaves resident, MiB", after.saturating_sub(before) as f64 / 1024.0, 20.0);
     verdict("restart, s", restart.as_secs_f64(), 1.0);
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,63 @@ fn flood(namespace: &Namespace, time: Duration) {
         });
     };
     thread::scope(|scope| (0..2).for_each(|number| drop(scope.spawn(move || send(number)))));
+}
+
+/// How long each of so many questions took, one after the other; none where no answer came.
+fn ask_on(container: &Container, count: usize) -> Vec<Option<Duration>> {
+    container.ns.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect((GATEWAY, 53)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let ask = |number: usize| {
+            let (start, mut answer) = (Instant::now(), [0; 512]);
+            socket.send(&question(number as u16, "other")).unwrap();
+            while socket.recv(&mut answer).is_ok() {
+                if answer[..2] == (number as u16).to_be_bytes() {
+                    return Some(start.elapsed());
+                }
+            }
+            None
+        };
+        (0..count).map(ask).collect()
+    })
+}
+
+#[test]
+fn one_container_that_floods_keeps_no_other_from_answers() {
+    const QUESTIONS: usize = 500;
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let lab = Lab::new();
+    let _netd = lab.netd_through(&json!({}), &["env", "RUST_LOG=info"]);
+    let (flooding, _) = attach(&lab, "flooding");
+    let (other, _) = attach(&lab, "other");
+    let over = AtomicBool::new(false);
+    let mut took = thread::scope(|scope| {
+        let (flooding, over) = (&flooding.ns, &over);
+        for _ in 0..4 {
+            scope.spawn(move || {
+                flooding.run(|| {
+                    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                    socket.connect((GATEWAY, 53)).unwrap();
+                    socket.set_nonblocking(true).unwrap();
+                    let letter = question(1, "flooding");
+                    while !over.load(Ordering::Relaxed) {
+                        // Nothing is read: answers cost it no time.
+                        let _ = socket.send(&letter);
+                    }
+                });
+            });
+        }
+        thread::sleep(Duration::from_millis(200));
+        let took = ask_on(&other, QUESTIONS);
+        over.store(true, Ordering::Relaxed);
+        took
+    });
+    let lost = took.iter().filter(|time| time.is_none()).count();
+    took.sort_by_key(|time| time.unwrap_or(Duration::MAX));
+    let [half, most] = [QUESTIONS / 2, QUESTIONS * 99 / 100].map(|at| took[at]);
+    let told = format!("{lost} of {QUESTIONS} lost; median {half:?}, 99 of 100 in {most:?}");
+    assert!(most.is_some_and(|time| time < PATIENCE), "{told}");
 }
 
 #[test]

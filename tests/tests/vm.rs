@@ -7,11 +7,12 @@ use std::path::Path;
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 8] = [
     "guest_bandwidth",
     "guest_bridge",
     "guest_host_device",
     "guest_links",
+    "guest_nfs",
     "guest_steps",
     "guest_volumes",
     "guest_vrf",
@@ -94,6 +95,11 @@ fn containers_on_an_older_kernel() {
 }
 
 #[test]
-fn volumes_on_servers_and_quotas() {
+fn volumes_on_servers() {
+    run_all("guest_nfs");
+}
+
+#[test]
+fn volumes_with_quotas() {
     run_all("guest_volumes");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cleat_volumes::records::time::rfc3339;
 use cleat_volumes::{Deadline, Order, Volume, Volumes};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -19,8 +20,8 @@ pub struct Calls {
 /// What is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// It was done.
-    Done(Value),
+    /// It was done: a document.
+    Done(Vec<u8>),
     /// It was not; why.
     Failed(String),
     /// Nothing can be said: whoever asked must ask again.
@@ -29,10 +30,10 @@ pub enum Reply {
 
 impl Reply {
     /// As a document.
-    pub fn document(&self) -> Value {
+    pub fn into_document(self) -> Vec<u8> {
         match self {
-            Self::Done(value) => value.clone(),
-            Self::Failed(text) | Self::Silence(text) => json!({"Err": text}),
+            Self::Done(document) => document,
+            Self::Failed(text) | Self::Silence(text) => rendered(&json!({"Err": text})),
         }
     }
 
@@ -61,7 +62,7 @@ impl Calls {
     /// Does a call.
     pub fn answer(&self, request: &Request) -> Reply {
         match self.answered(request) {
-            Ok(value) => Reply::Done(value),
+            Ok(document) => Reply::Done(document),
             // dockerd takes any error of Get for "no such volume" and forgets the volume's labels
             // and options; only a broken connection makes it ask again.
             Err(error) if request.method == "Get" && !is_final(&error) => {
@@ -71,7 +72,14 @@ impl Calls {
         }
     }
 
-    fn answered(&self, request: &Request) -> Result<Value> {
+    fn answered(&self, request: &Request) -> Result<Vec<u8>> {
+        match request.method {
+            "List" => listed(&self.volumes),
+            _ => self.done(request).map(|value| rendered(&value)),
+        }
+    }
+
+    fn done(&self, request: &Request) -> Result<Value> {
         let volumes = &self.volumes;
         let deadline = Deadline::after(self.deadline);
         let nothing = json!({"Err": ""});
@@ -107,11 +115,7 @@ impl Calls {
             }
             "Get" => {
                 let volume = volumes.get(request.named()?)?;
-                Ok(json!({"Volume": described(&volume), "Err": ""}))
-            }
-            "List" => {
-                let all: Vec<Value> = volumes.list()?.iter().map(described).collect();
-                Ok(json!({"Volumes": all, "Err": ""}))
+                Ok(json!({"Volume": Described::of(&volume), "Err": ""}))
             }
             other => Err(Error::NoMethod(other.to_owned())),
         }
@@ -131,11 +135,42 @@ fn mountpoint(volume: &Volume) -> String {
     if volume.is_mounted() { volume.mountpoint.display().to_string() } else { String::new() }
 }
 
-fn described(volume: &Volume) -> Value {
-    json!({
-        "Name": volume.record.name,
-        "Mountpoint": mountpoint(volume),
-        "CreatedAt": rfc3339(volume.record.created),
-        "Status": Status::of(volume),
-    })
+/// Thousands of volumes are described one after the other: together they take fifty times the room
+/// of the answer.
+fn listed(volumes: &Volumes) -> Result<Vec<u8>> {
+    let mut document = br#"{"Volumes":["#.to_vec();
+    let empty = document.len();
+    volumes.each(|volume| {
+        if document.len() > empty {
+            document.push(b',');
+        }
+        document.extend(rendered(&Described::of(&volume)));
+    })?;
+    document.extend_from_slice(br#"],"Err":""}"#);
+    Ok(document)
+}
+
+fn rendered(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A volume in Get and List.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described<'v> {
+    name: &'v str,
+    mountpoint: String,
+    created_at: String,
+    status: Status<'v>,
+}
+
+impl<'v> Described<'v> {
+    fn of(volume: &'v Volume) -> Self {
+        Self {
+            name: volume.record.name.as_str(),
+            mountpoint: mountpoint(volume),
+            created_at: rfc3339(volume.record.created),
+            status: Status::of(volume),
+        }
+    }
 }

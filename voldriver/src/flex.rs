@@ -76,9 +76,10 @@ fn mount(calls: &Calls, directory: &Path, options: &str) -> Result<Value> {
 fn unmount(calls: &Calls, directory: &Path) -> Result<Value> {
     let deadline = Deadline::after(calls.deadline());
     let id = id(directory);
-    for volume in calls.volumes().list()? {
-        if volume.uses.published.contains_key(&id) {
-            calls.volumes().unpublish(volume.record.name.as_str(), &id, deadline)?;
+    let volumes = calls.volumes();
+    for name in volumes.touched()? {
+        if volumes.get(&name).is_ok_and(|volume| volume.uses.published.contains_key(&id)) {
+            volumes.unpublish(&name, &id, deadline)?;
         }
     }
     Ok(json!({"status": "Success"}))

@@ -20,6 +20,9 @@ pub fn run(calls: &Calls, method: &str) -> ExitCode {
             Err(error) => Reply::Failed(error.to_string()),
         },
     };
-    let _ = writeln!(std::io::stdout(), "{}", reply.document());
-    if reply.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let code = if reply.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let mut document = reply.into_document();
+    document.push(b'\n');
+    let _ = std::io::stdout().write_all(&document);
+    code
 }

@@ -14,11 +14,12 @@ pub(crate) async fn run(calls: Arc<Calls>, every: Duration) {
         clock.tick().await;
         let calls = calls.clone();
         let measured = tokio::task::spawn_blocking(move || {
-            for volume in calls.volumes().list().unwrap_or_default() {
-                // What nobody uses does not change.
-                if !volume.uses.is_unused() {
+            let volumes = calls.volumes();
+            // What nobody uses does not change.
+            for name in volumes.touched().unwrap_or_default() {
+                if volumes.get(&name).is_ok_and(|volume| !volume.uses.is_unused()) {
                     // A server that is down is told of by whoever uses it.
-                    let _ = calls.volumes().measure(volume.record.name.as_str(), false);
+                    let _ = volumes.measure(&name, false);
                 }
             }
         });

@@ -119,14 +119,18 @@ impl Server {
     ) -> std::result::Result<Response<Full<Bytes>>, Error> {
         let path = request.uri().path().to_owned();
         if request.method() == Method::GET && path == "/metrics" {
-            return Ok(response(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.text()));
+            return Ok(response(
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                self.metrics.text().into_bytes(),
+            ));
         }
         let limit = usize::try_from(LONGEST).unwrap_or(usize::MAX);
         let body = match Limited::new(request.into_body(), limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => {
                 let reply = Reply::Failed(format!("{path}: the request's body: {error}"));
-                return Ok(answer(&reply));
+                return Ok(answer(reply));
             }
         };
         let started = Instant::now();
@@ -148,9 +152,9 @@ impl Server {
             }
             Reply::Failed(text) => {
                 log(&format!("{path}: {text}"));
-                Ok(answer(&reply))
+                Ok(answer(reply))
             }
-            Reply::Done(_) => Ok(answer(&reply)),
+            Reply::Done(_) => Ok(answer(reply)),
         }
     }
 
@@ -172,13 +176,13 @@ impl Server {
 }
 
 /// Any status but 200 is an error to Podman, whatever the document says.
-fn answer(reply: &Reply) -> Response<Full<Bytes>> {
+fn answer(reply: Reply) -> Response<Full<Bytes>> {
     let status = if reply.is_done() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-    response(status, MEDIA, reply.document().to_string())
+    response(status, MEDIA, reply.into_document())
 }
 
-fn response(status: StatusCode, media: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn response(status: StatusCode, media: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let media = hyper::header::HeaderValue::from_static(media);
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, media);

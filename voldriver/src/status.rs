@@ -8,7 +8,7 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Status {
+pub(crate) struct Status<'v> {
     driver: &'static str,
     options: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,11 +21,11 @@ pub(crate) struct Status {
     mounts: u64,
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
+    failure: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_at: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'v [String],
     /// As last measured; nothing is looked at for this.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
@@ -43,8 +43,8 @@ struct Usage {
     measured_at: String,
 }
 
-impl Status {
-    pub(crate) fn of(volume: &Volume) -> Self {
+impl<'v> Status<'v> {
+    pub(crate) fn of(volume: &'v Volume) -> Self {
         let (record, uses) = (&volume.record, &volume.uses);
         let named = match &record.spec.driver {
             Driver::Named(named) => Some(named),
@@ -63,9 +63,9 @@ impl Status {
             read_only: record.spec.access.read_only,
             mounts: uses.users.values().map(|count| u64::from(*count)).sum(),
             health: if uses.failure.is_some() { "failing" } else { "ok" },
-            failure: uses.failure.as_ref().map(|failure| failure.text.clone()),
+            failure: uses.failure.as_ref().map(|failure| failure.text.as_str()),
             failed_at: uses.failure.as_ref().map(|failure| rfc3339(failure.at)),
-            warnings: uses.warnings.clone(),
+            warnings: &uses.warnings,
             usage: volume.figures.as_ref().map(Usage::of),
         }
     }

@@ -27,9 +27,6 @@ pub(crate) enum Verb {
     Forget {
         /// Its name or id
         node: String,
-        /// Even though it is up
-        #[arg(short, long)]
-        force: bool,
     },
     /// Give up the blocks of this node that no container uses, and claim no more
     #[command(after_long_help = DRAIN)]
@@ -48,7 +45,7 @@ Examples:
   cleat node forget worker-3
 
 Other nodes stop sending to it, and its blocks may be claimed by others: containers that still run
-there are cut off. A node that comes back claims new blocks, and says which containers have
+there are cut off. It is refused while the node's netd runs. A node that comes back claims new blocks, and says which containers have
 addresses of others.";
 
 const DRAIN: &str = "\
@@ -87,9 +84,9 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<()> {
     match verb {
         Verb::Ls => list(context, &netd.get("/v1/overlay/nodes")?),
         Verb::Inspect { nodes } => inspect(context, &netd, &nodes),
-        Verb::Forget { node, force } => {
+        Verb::Forget { node } => {
             let path = format!("/v1/overlay/nodes/{}/forget", escaped(&node));
-            done(context, &netd.post(&path, &json!({"force": force}))?)
+            done(context, &netd.post(&path, &json!({}))?)
         }
         Verb::Drain { undo } => {
             done(context, &netd.post("/v1/overlay/drain", &json!({"undo": undo}))?)

@@ -51,6 +51,14 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A link of another kind has the name of a device for encrypted networks.
+    #[error("{name} exists and is a {found}, not WireGuard; remove it: encrypted networks need it")]
+    NotWireguard {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        found: String,
+    },
     /// A link of another kind has the name of a VLAN's gateway.
     #[error(
         "{name} exists and is a {found}, not a veth, as the gateway of a VLAN is; rename it, or \

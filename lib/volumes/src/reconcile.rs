@@ -54,7 +54,7 @@ impl Volumes {
                 });
             }
         }
-        for name in &self.touched()? {
+        for name in &self.suspects()? {
             match self.reconcile_one(name, deadline) {
                 Ok(finding) => findings.extend(finding),
                 Err(error) if error.is_no_volume() => self.forget(name),
@@ -66,9 +66,9 @@ impl Volumes {
 
     /// The volumes that are used or mounted: nothing can be amiss with the others, of which there
     /// may be many.
-    fn touched(&self) -> Result<BTreeSet<VolumeName>> {
+    fn suspects(&self) -> Result<BTreeSet<VolumeName>> {
         let mut names: BTreeSet<VolumeName> =
-            record::uses(&self.folders).names()?.iter().filter_map(|n| n.parse().ok()).collect();
+            self.touched()?.iter().filter_map(|name| name.parse().ok()).collect();
         if let Ok(folder) = std::fs::canonicalize(&self.folders.state) {
             let table = MountTable::read()?;
             let inner = table.below(&folder).filter_map(|m| m.target.strip_prefix(&folder).ok());

@@ -179,15 +179,39 @@ impl Volumes {
     /// All volumes by name; those that cannot be read are warned of.
     pub fn list(&self) -> Result<Vec<Volume>> {
         let mut found = Vec::new();
+        self.each(|volume| found.push(volume))?;
+        Ok(found)
+    }
+
+    /// The same one after the other, for whom so many at once are too many.
+    pub fn each(&self, mut visit: impl FnMut(Volume)) -> Result<()> {
+        // Most of many volumes have neither: two directories say which, so that no file is looked
+        // for in vain.
+        let used = record::uses(&self.folders).names()?;
+        let measured = figures::store(&self.folders).names()?;
         for name in self.names()? {
-            match self.record(&name).and_then(|record| self.seen(record)) {
-                Ok(volume) => found.push(volume),
+            let is_in = |names: &[String]| {
+                names.binary_search_by(|known| known.as_str().cmp(name.as_str())).is_ok()
+            };
+            let looked = self.record(&name).and_then(|record| {
+                let uses = if is_in(&used) { self.uses(&name)? } else { self.no_uses() };
+                let figures =
+                    is_in(&measured).then(|| figures::last(&self.folders, &name)).flatten();
+                Ok(self.seen_with(record, uses, figures))
+            });
+            match looked {
+                Ok(volume) => visit(volume),
                 // Removed since the directory was read.
                 Err(error) if error.is_no_volume() => {}
                 Err(error) => self.warn(&format!("volume {name}: {error}")),
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// The names of volumes that are used, or were in this boot.
+    pub fn touched(&self) -> Result<Vec<String>> {
+        Ok(record::uses(&self.folders).names()?)
     }
 
     /// The names of all directories that may be volumes, sorted.
@@ -223,8 +247,12 @@ impl Volumes {
     /// What is known of its uses in this boot.
     pub(crate) fn uses(&self, name: &VolumeName) -> Result<Uses> {
         let known = record::uses(&self.folders).read(name.as_str())?;
-        let fresh = || Uses { boot: self.settings.boot.clone(), ..Uses::default() };
-        Ok(known.filter(|uses| uses.boot == self.settings.boot).unwrap_or_else(fresh))
+        let current = known.filter(|uses| uses.boot == self.settings.boot);
+        Ok(current.unwrap_or_else(|| self.no_uses()))
+    }
+
+    fn no_uses(&self) -> Uses {
+        Uses { boot: self.settings.boot.clone(), ..Uses::default() }
     }
 
     pub(crate) fn save_uses(&self, name: &VolumeName, uses: &Uses) -> Result<()> {
@@ -233,9 +261,13 @@ impl Volumes {
 
     fn seen(&self, record: VolumeRecord) -> Result<Volume> {
         let uses = self.uses(&record.name)?;
-        let mountpoint = self.folders.home(&record.name).staged(&record.spec);
         let figures = figures::last(&self.folders, &record.name);
-        Ok(Volume { record, uses, mountpoint, figures })
+        Ok(self.seen_with(record, uses, figures))
+    }
+
+    fn seen_with(&self, record: VolumeRecord, uses: Uses, figures: Option<Figures>) -> Volume {
+        let mountpoint = self.folders.home(&record.name).staged(&record.spec);
+        Volume { record, uses, mountpoint, figures }
     }
 
     /// Everything done with one volume is done one after the other, by whichever process.

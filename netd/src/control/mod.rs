@@ -9,6 +9,7 @@ mod exposition;
 mod metrics;
 mod names;
 mod networks;
+mod overlay;
 mod refusal;
 mod status;
 
@@ -116,6 +117,13 @@ fn all(shared: Arc<Shared>) -> Router {
         .route("/v1/names", get(names::get))
         .route("/v1/events", get(events::get))
         .route("/v1/upstreams", get(dns::upstreams))
+        .route("/v1/overlay", get(overlay::get))
+        .route("/v1/overlay/networks", get(overlay::networks).post(overlay::create))
+        .route("/v1/overlay/networks/{name}", get(overlay::network).delete(overlay::remove))
+        .route("/v1/overlay/nodes", get(overlay::nodes))
+        .route("/v1/overlay/nodes/{node}", get(overlay::node))
+        .route("/v1/overlay/nodes/{node}/forget", post(overlay::forget))
+        .route("/v1/overlay/drain", post(overlay::drain))
         .route("/v1/dns/flush", post(dns::flush))
         .route("/v1/dns/query", post(dns::query));
     finished(router, shared)

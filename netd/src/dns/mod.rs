@@ -2,6 +2,7 @@
 //! none; answers come from the names of this node, or from other servers.
 
 pub mod answerer;
+mod backlog;
 pub mod forward;
 mod framing;
 mod inside;

@@ -1,8 +1,12 @@
 //! Questions by datagram, on a thread of their own: many are read with one system call, answered
 //! one after the other out of memory, and sent with one call. Only what others have to be asked
 //! leaves the thread.
+//!
+//! As long as questions are answered as fast as they come, they are so in the order of their
+//! coming. Where more has come than one call reads, they are read off into a [`Backlog`], faster
+//! than anybody sends, and answered by turns: sockets after each other, and askers at each socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cleat_engine::kernel::datagram::{Inbox, send_all};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use super::answerer::{Answerer, Arrival, Outcome, Point};
+use super::backlog::{Backlog, Waiting};
 use super::question::Transport;
 use crate::error::{Error, Result};
 
@@ -23,6 +28,10 @@ const BATCH: usize = 32;
 /// No question is longer that can be answered.
 const LONGEST: usize = 4096;
 const READY: usize = 64;
+/// Calls that read, for one that answers, where more has come.
+const READS: usize = 16;
+/// Looked at, and not waited for.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// A socket that questions come in at.
 struct Inlet {
@@ -79,19 +88,28 @@ impl Inlets {
     fn serve(&self, answerer: &Arc<Answerer>, runtime: &Handle) {
         let mut inbox = Inbox::new(BATCH, LONGEST);
         let mut ready = Vec::with_capacity(READY);
+        let mut behind: HashMap<u64, Backlog> = HashMap::new();
         loop {
             ready.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), None) {
+            let wait = (!behind.is_empty()).then_some(&AT_ONCE);
+            match epoll::wait(&self.epoll, spare_capacity(&mut ready), wait) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => {
                     tracing::error!("questions by UDP are not answered any more: epoll: {errno}");
                     return;
                 }
             }
-            for event in &ready {
-                let inlet = self.lock().get(&event.data.u64()).cloned();
-                if let Some(inlet) = inlet {
-                    inlet.answer_some(&mut inbox, answerer, runtime);
+            let keys: BTreeSet<u64> =
+                ready.iter().map(|event| event.data.u64()).chain(behind.keys().copied()).collect();
+            for key in keys {
+                let Some(inlet) = self.lock().get(&key).cloned() else {
+                    behind.remove(&key);
+                    continue;
+                };
+                let mut backlog = behind.remove(&key).unwrap_or_default();
+                inlet.answer_some(&mut inbox, &mut backlog, (answerer, runtime));
+                if !backlog.is_empty() {
+                    behind.insert(key, backlog);
                 }
             }
         }
@@ -99,22 +117,45 @@ impl Inlets {
 }
 
 impl Inlet {
-    /// One batch; what is left makes the socket ready again.
+    /// One batch; what is left in the socket makes it ready again.
     fn answer_some(
         self: &Arc<Self>,
         inbox: &mut Inbox,
+        backlog: &mut Backlog,
+        (answerer, runtime): (&Arc<Answerer>, &Handle),
+    ) {
+        // An error: an earlier answer could not be delivered. Told on the next call, and of no
+        // matter.
+        let mut count = inbox.receive(&self.socket).unwrap_or(0);
+        if count < BATCH && backlog.is_empty() {
+            return self.answer_all(inbox.datagrams(count), answerer, runtime);
+        }
+        for read in 1.. {
+            for (bytes, from) in inbox.datagrams(count) {
+                if !backlog.put(bytes, from) {
+                    answerer.metrics().dropped();
+                }
+            }
+            if count < BATCH || read == READS {
+                break;
+            }
+            count = inbox.receive(&self.socket).unwrap_or(0);
+        }
+        let turn: Vec<Waiting> = (0..BATCH).map_while(|_| backlog.take()).collect();
+        let turn = turn.iter().map(|(bytes, from)| (&**bytes, *from));
+        self.answer_all(turn, answerer, runtime);
+    }
+
+    fn answer_all<'b>(
+        self: &Arc<Self>,
+        questions: impl Iterator<Item = (&'b [u8], SocketAddr)>,
         answerer: &Arc<Answerer>,
         runtime: &Handle,
     ) {
-        let count = match inbox.receive(&self.socket) {
-            Ok(count) => count,
-            // An earlier answer could not be delivered: told on the next call, and of no matter.
-            Err(_) => return,
-        };
-        let mut answers: Vec<(Vec<u8>, SocketAddr)> = Vec::with_capacity(count);
+        let mut answers: Vec<(Vec<u8>, SocketAddr)> = Vec::with_capacity(BATCH);
         // Looked at once, after all of them had come.
         let index = answerer.directory().current();
-        for (bytes, from) in inbox.datagrams(count) {
+        for (bytes, from) in questions {
             let arrival = Arrival { from, point: &self.point, transport: Transport::Udp };
             match answerer.answer(&index, bytes, &arrival) {
                 Outcome::Answer(bytes) => answers.push((bytes, from)),

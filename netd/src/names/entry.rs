@@ -153,7 +153,12 @@ impl Entry {
         names: &[String],
         membership: Membership,
     ) -> Self {
-        Self::new((&format!("{node}{REMOTE}{record}"), owner), names, membership)
+        Self::new((&Self::remote_record(node, record), owner), names, membership)
+    }
+
+    /// What the record of another node's attachment is called here.
+    pub(crate) fn remote_record(node: &str, record: &str) -> String {
+        format!("{node}{REMOTE}{record}")
     }
 
     /// The node that it is on; `None`: this one.

@@ -77,6 +77,39 @@ pub async fn create(
     Err(Error::Lost { doing: "make a network", tries: TRIES })
 }
 
+/// Tells the store of a network that it has forgotten, as it was; false: look again.
+///
+/// # Errors
+/// [`Error::Network`]: another one has its name, its VNI or some of its addresses.
+pub(super) async fn tell(
+    store: &dyn Store,
+    network: &OverlayNetwork,
+    fence: Condition,
+) -> Result<bool> {
+    let there = store.list(&keys::networks()).await?;
+    let (networks, _) = understood(&there);
+    if networks.iter().any(|other| other.id == network.id) {
+        return Ok(true);
+    }
+    let mut request = NetworkRequest::new(network.name.as_str());
+    request.subnets.clone_from(&network.subnets);
+    (request.block_v4, request.block_v6) = (Some(network.block_v4), Some(network.block_v6));
+    request.vni = Some(network.vni);
+    if networks.iter().any(|other| other.name == network.name) {
+        let problem = format!("{:?} is another network", network.name);
+        return Err(Error::Network { network: network.name.clone(), field: "name", problem });
+    }
+    let vni = vni(store, &request).await?;
+    request.resolve(&networks, &network.id, vni, network.created)?;
+    let mut txn = creation(network, there.at.revision)?;
+    txn.conditions.push(fence);
+    match store.commit(&txn).await {
+        Ok(outcome) => Ok(outcome.is_committed()),
+        Err(error) if error.may_have_happened() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn creation(network: &OverlayNetwork, seen: i64) -> Result<Txn> {
     let (key, vni) = (keys::network(&network.name), keys::vni(network.vni));
     let holder = VniHolder { network: network.name.clone(), id: network.id.clone() };

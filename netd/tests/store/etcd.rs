@@ -60,6 +60,7 @@ impl Server {
         Etcd::new(self.config(prefix)).unwrap()
     }
 
+    #[allow(dead_code, reason = "of one of the tests that share this")]
     pub(crate) fn config(&self, prefix: &str) -> EtcdConfig {
         EtcdConfig {
             endpoints: vec![format!("http://127.0.0.1:{}", self.ports[0])],
@@ -69,6 +70,7 @@ impl Server {
     }
 
     /// By the endpoint that etcdctl uses, which need not be installed.
+    #[allow(dead_code, reason = "of one of the tests that share this")]
     pub(crate) fn compact(&self, revision: i64) {
         let body = format!("{{\"revision\":\"{revision}\"}}");
         let request = format!(

@@ -11,6 +11,7 @@ mod peers;
 pub mod segment;
 mod underlay;
 mod want;
+pub mod wireguard;
 
 pub use lease::{OverlayLessor, joined};
 pub use membership::{Membership, forget, membership, memberships, note, using};

@@ -265,6 +265,12 @@ fn explain(nfs: &Nfs, source: &str, error: &KernelError, version: NfsVersion) ->
         other => other.to_string(),
     };
     let hint = match error.errno() {
+        // Its mountd says the same of what is not there.
+        Some(Errno::ACCESS | Errno::PERM) if version == NfsVersion::V3 => format!(
+            "the server has no such export, or does not export it to this host; \
+             `showmount -e {}` lists them",
+            nfs.server
+        ),
         Some(Errno::ACCESS | Errno::PERM) => {
             "the server does not export this to this host (exportfs -v on the server)".to_owned()
         }
