@@ -315,7 +315,7 @@ mod tests {
                 cleat_kernel::wireguard::Peer {
                     key,
                     endpoint: Some(endpoint),
-                    allowed,
+                    allowed: allowed.unwrap(),
                     keepalive,
                     handshake: 0,
                 }
