@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use cleat_engine::records::{Durability, Watch, make_dir};
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) relay: Relay,
     /// Overlay networks, once they are started.
     pub(crate) overlay: OnceLock<Arc<ControlPlane>>,
+    /// Networks of them that are to be left at once if no container is on them.
+    pub(crate) unwanted: Mutex<BTreeSet<String>>,
     /// Wakes who keeps them when attachments came or went.
     pub(crate) attached: Arc<Wake>,
     /// Set once it has started, where it is wanted.
@@ -85,6 +87,7 @@ impl Shared {
             metrics,
             relay: Relay::default(),
             overlay: OnceLock::new(),
+            unwanted: Mutex::default(),
             attached,
             dhcp: OnceLock::new(),
             reconfigured: Notify::new(),
