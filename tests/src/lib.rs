@@ -23,6 +23,7 @@ mod nfs;
 mod node;
 mod programs;
 mod snapshot;
+mod steps;
 mod traffic;
 mod volumes;
 
@@ -43,5 +44,6 @@ pub use nfs::NfsServer;
 pub use node::Node;
 pub use programs::Programs;
 pub use snapshot::Snapshot;
+pub use steps::{Fault, interrupt};
 pub use traffic::{Serving, Transport};
 pub use volumes::{VolumeNode, eventually, exchange, post};

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 6] = [
+const GUESTS: [&str; 9] = [
     "guest_bandwidth",
     "guest_bridge",
+    "guest_host_device",
     "guest_links",
     "guest_nfs",
+    "guest_steps",
     "guest_volumes",
+    "guest_vrf",
     "guest_wireguard",
 ];
 
@@ -64,6 +67,21 @@ fn bridge_vlans() {
 #[test]
 fn ipvlan_vlan_and_dummy() {
     run_all("guest_links");
+}
+
+#[test]
+fn devices_by_their_place_on_a_bus() {
+    run_all("guest_host_device");
+}
+
+#[test]
+fn interfaces_at_their_steps() {
+    run_all("guest_steps");
+}
+
+#[test]
+fn routing_domains() {
+    run_all("guest_vrf");
 }
 
 #[test]
