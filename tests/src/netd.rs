@@ -50,7 +50,7 @@ impl Lab {
         command.args(["--pdeathsig", "KILL"]).args(through).arg(self.programs().path("netd"));
         command.arg("run").arg("--config").arg(&file).arg("--resolv-conf").arg(&resolv_conf);
         command
-            .env("RUST_LOG", "debug,hickory_net=warn,hyper=warn")
+            .env("RUST_LOG", "debug,h2=info,hyper=info,tonic=info,tower=info")
             .env("NO_COLOR", "1")
             // Never the machine's own firewalld.
             .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", folder.join("bus").display()))

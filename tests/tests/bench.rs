@@ -24,6 +24,8 @@ mod names;
 mod names_life;
 #[path = "../bench/node.rs"]
 mod node;
+#[path = "../bench/peers.rs"]
+mod peers;
 #[path = "../bench/ports.rs"]
 mod ports;
 #[path = "../bench/program.rs"]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -23,6 +23,8 @@ use crate::overlay::{ControlPlane, Engine, Error, NetworkRequest, NodeReport, co
 
 /// A network that was just made or removed is seen by this node soon.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// Leaving a network that no container is on takes this long.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[derive(Serialize)]
@@ -187,7 +189,7 @@ pub(super) async fn create(
     let plane = plane(&shared)?.clone();
     let network = plane.create_network(&asked.into_request()).await?;
     let file = conflist_path(&shared.options.dirs.net, &network.name);
-    seen(|| file.exists()).await;
+    seen(|| file.exists(), SEEN_WITHIN).await;
     if !file.exists() {
         return Err(Refusal::internal(format!(
             "network {} is made, but this node has not written {} yet; see cleat status",
@@ -201,9 +203,17 @@ pub(super) async fn create(
 
 pub(super) async fn remove(shared: State, Path(name): Path<String>) -> Outcome<Named> {
     let plane = plane(&shared)?;
+    // This node need not linger.
+    if let Ok(network) = known(plane, &name)
+        && !plane.held(&network.id).is_empty()
+    {
+        shared.unwanted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        shared.attached.wake();
+        seen(|| plane.held(&network.id).is_empty(), LEFT_WITHIN).await;
+    }
     plane.remove_network(&name).await?;
     let file = conflist_path(&shared.options.dirs.net, &name);
-    seen(|| !file.exists()).await;
+    seen(|| !file.exists(), SEEN_WITHIN).await;
     Ok(Json(Named { name }))
 }
 
@@ -380,8 +390,8 @@ impl Asked {
     }
 }
 
-async fn seen(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + SEEN_WITHIN;
+async fn seen(is_so: impl Fn() -> bool, within: Duration) {
+    let deadline = Instant::now() + within;
     while !is_so() && Instant::now() < deadline {
         sleep(LOOK_AGAIN).await;
     }

@@ -2,6 +2,7 @@
 //! is being drained does not need any more.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use cleat_engine::kernel::Rtnl;
@@ -43,6 +44,9 @@ impl Member {
             return Ok(());
         }
         let usage = self.usage(&owned)?;
+        let unwanted = std::mem::take(
+            &mut *self.shared.unwanted.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         let draining = self.plane.view().read(|state| state.is_draining(self.plane.node()));
         for network in &owned {
             let name = &network.name;
@@ -50,12 +54,13 @@ impl Member {
                 kept(&self.plane, network).iter().map(|held| held.block).collect();
             let unused: Vec<IpNet> =
                 blocks.iter().filter(|block| !usage.is_used(block)).copied().collect();
+            let at_once = draining || unwanted.contains(name);
             if unused.len() < blocks.len() {
                 self.idle.used(name);
                 if draining && !unused.is_empty() {
                     self.give_up(rtnl, network, &unused)?;
                 }
-            } else if !blocks.is_empty() && (draining || self.idle.unused(name, Instant::now())) {
+            } else if !blocks.is_empty() && (at_once || self.idle.unused(name, Instant::now())) {
                 self.give_up(rtnl, network, &unused)?;
                 self.idle.used(name);
             }
