@@ -193,7 +193,7 @@ fn ask_on(container: &Container, count: usize) -> Vec<Option<Duration>> {
 #[test]
 fn one_container_that_floods_keeps_no_other_from_answers() {
     const QUESTIONS: usize = 500;
-    const PATIENCE: Duration = Duration::from_millis(100);
+    const PATIENCE: Duration = Duration::from_millis(500);
     let lab = Lab::new();
     let _netd = lab.netd_through(&json!({}), &["env", "RUST_LOG=info"]);
     let (flooding, _) = attach(&lab, "flooding");
