@@ -19,6 +19,7 @@ fn explore(schedules: usize, time: Duration, test: impl Fn() + Send + Sync + 'st
     config.max_time = Some(time);
     config.silence_warnings = true;
     let done = Runner::new(RandomScheduler::new(schedules), config).run(test);
+    println!("{done} schedules");
     assert!(done >= 20, "{done} schedules only within {time:?}");
 }
 
@@ -53,7 +54,7 @@ fn after_a_backup_whatever_is_owned_twice_is_halted() {
 /// What is granted late is granted only if the block is still the granter's.
 #[test]
 fn a_grant_that_arrives_after_its_block_changed_hands_is_none() {
-    explore(20, Duration::from_secs(4), || {
+    explore(20, Duration::from_secs(60), || {
         shuttle::future::block_on(async {
             let world = World::new(3, true).await;
             world.grant_late().await;
