@@ -12,7 +12,8 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner};
 use world::World;
 
-/// So many schedules at most, and no longer than this.
+/// So many schedules at most, and no longer than this. When its time is over, shuttle prints the
+/// last seed as if it had failed.
 fn explore(schedules: usize, time: Duration, test: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
