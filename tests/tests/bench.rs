@@ -4,8 +4,12 @@
 
 #[path = "../bench/attach.rs"]
 mod attach;
+#[path = "../bench/catalogue.rs"]
+mod catalogue;
 #[path = "../bench/crowd.rs"]
 mod crowd;
+#[path = "../bench/dhcp.rs"]
+mod dhcp;
 #[path = "../bench/floor.rs"]
 mod floor;
 #[path = "../bench/growth.rs"]

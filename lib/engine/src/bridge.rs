@@ -104,7 +104,8 @@ pub(crate) fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet
     }
 }
 
-fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
+/// The gateways' addresses, on whichever link.
+pub(crate) fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     if !plan.gateway {
         return Vec::new();
     }

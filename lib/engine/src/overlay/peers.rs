@@ -70,8 +70,11 @@ impl Tables {
     ) -> Result<Vec<Refused>> {
         let (bridge, link) = (devices.bridge, devices.vxlan);
         let Self { fdb, neighbours, routes, proxies } = self;
-        // The way to a peer is remembered with the address that packets left from.
-        let kept = fdb.kept.iter().filter(|_| devices.relocated).flat_map(|&(mac, remote)| {
+        // The way to a peer is remembered with the address that packets left from. That of an
+        // encrypted network changes with the keys, and what is remembered stays good until its
+        // routes go.
+        let forget = devices.relocated && !segment.network.encrypted;
+        let kept = fdb.kept.iter().filter(|_| forget).flat_map(|&(mac, remote)| {
             [Change::DeleteFdb { link, mac }, Change::Fdb { link, mac, remote }]
         });
         let own = segment.statics.iter().map(|one| key_of(IpNet::from(*one)));
