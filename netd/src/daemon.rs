@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use cleat_engine::records::{Durability, Watch, make_dir};
@@ -24,7 +24,7 @@ use crate::events::{Events, STOPPED, Trouble, now};
 use crate::firewalld;
 use crate::metrics::Metrics;
 use crate::names::Directory;
-use crate::overlay::{self, ControlPlane};
+use crate::overlay::{self, ControlPlane, Requests};
 use crate::relay::{self, Relay};
 use crate::repair;
 use crate::service_manager::{self, Given};
@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     pub(crate) relay: Relay,
     /// Overlay networks, once they are started.
     pub(crate) overlay: OnceLock<Arc<ControlPlane>>,
-    /// Networks of them that are to be left at once if no container is on them.
-    pub(crate) unwanted: Mutex<BTreeSet<String>>,
+    /// What is asked of who keeps them.
+    pub(crate) requests: Requests,
     /// Wakes who keeps them when attachments came or went.
     pub(crate) attached: Arc<Wake>,
     /// Set once it has started, where it is wanted.
@@ -86,7 +86,7 @@ impl Shared {
             metrics,
             relay: Relay::default(),
             overlay: OnceLock::new(),
-            unwanted: Mutex::default(),
+            requests: Requests::default(),
             attached,
             dhcp: OnceLock::new(),
             reconfigured: Notify::new(),

@@ -3,23 +3,28 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::JsonRejection;
-use cleat_engine::overlay::{Membership, OverlayNetwork, memberships};
+use cleat_engine::Node as EngineNode;
+use cleat_engine::kernel::Rtnl;
+use cleat_engine::overlay::{Membership, OverlayNetwork, memberships, wireguard};
 use cleat_engine::plan::Inbound;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::refusal::Refusal;
 use super::{Outcome, State, with_node};
 use crate::daemon::Shared;
 use crate::overlay::view::State as View;
-use crate::overlay::{ControlPlane, Engine, Error, NetworkRequest, NodeReport, conflist_path};
+use crate::overlay::{
+    ControlPlane, Engine, Error, NetworkRequest, NodeReport, Request, conflist_path,
+};
 
 /// A network that was just made or removed is seen by this node soon.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
@@ -186,6 +191,11 @@ pub(super) async fn create(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Outcome<Network> {
     let Json(asked) = asked?;
+    if asked.encrypted {
+        // Not made where it could not be used.
+        let probe = |_: &Shared, _: &EngineNode| Ok(wireguard::probe(&mut Rtnl::open()?)?);
+        with_node(shared.0.clone(), probe).await?;
+    }
     let plane = plane(&shared)?.clone();
     let network = plane.create_network(&asked.into_request()).await?;
     let file = conflist_path(&shared.options.dirs.net, &network.name);
@@ -207,7 +217,7 @@ pub(super) async fn remove(shared: State, Path(name): Path<String>) -> Outcome<N
     if let Ok(network) = known(plane, &name)
         && !plane.held(&network.id).is_empty()
     {
-        shared.unwanted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        shared.requests.ask(Request::Leave(name.clone()));
         shared.attached.wake();
         seen(|| plane.held(&network.id).is_empty(), LEFT_WITHIN).await;
     }
@@ -246,6 +256,8 @@ pub(super) async fn forget(shared: State, Path(text): Path<String>) -> Outcome<D
         return Err(Refusal::invalid("this is the node itself; to empty it: cleat node drain"));
     }
     plane.forget(&id).await?;
+    shared.requests.ask(Request::ForgetKey(id.to_string()));
+    shared.attached.wake();
     shared.events.tell("overlay.forgotten", &*id, format!("node {text} is forgotten"));
     Ok(Json(Done { text: format!("node {text} is forgotten; its blocks are free") }))
 }
@@ -283,6 +295,18 @@ impl From<Error> for Refusal {
             _ => Self::internal(error.to_string()),
         }
     }
+}
+
+pub(super) async fn rotate_key(shared: State) -> Outcome<Done> {
+    let (sender, answer) = oneshot::channel();
+    plane(&shared)?;
+    shared.requests.ask(Request::RotateKey(sender));
+    shared.attached.wake();
+    let outcome = answer.await.map_err(|error| Refusal::internal(error.to_string()))?;
+    outcome.map_err(|error| Refusal::invalid(error.to_string()))?;
+    let text = "the new key is offered to the other nodes, and is used once all that are up have \
+                it; cleat events tells";
+    Ok(Json(Done { text: text.to_owned() }))
 }
 
 fn by(plane: &ControlPlane, text: &str) -> Result<Arc<str>, Refusal> {

@@ -94,10 +94,7 @@ fn document(network: &OverlayNetwork, data_dir: Option<&Path>) -> Value {
     let mut plugin = Map::from_iter([
         ("type".to_owned(), "overlay".into()),
         ("subnets".to_owned(), json!(network.subnets)),
-        (
-            "inboundPolicy".to_owned(),
-            if is_internal { "internal" } else { "published" }.into(),
-        ),
+        ("inboundPolicy".to_owned(), if is_internal { "internal" } else { "published" }.into()),
         ("capabilities".to_owned(), capabilities),
     ]);
     if network.dns {

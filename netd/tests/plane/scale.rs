@@ -39,7 +39,7 @@ async fn ten_thousand_nodes_fit_into_memory() {
             name: format!("host{n}.example.net"),
             addresses: vec![std::net::Ipv4Addr::from_bits(0xc000_0200 + n).into()],
             version: "0.1.0".into(),
-            keys: vec![format!("{n:044}")],
+            announcement: None,
         };
         let live =
             Live { boot: format!("{n:036}"), instance: node.clone(), name: host.name.clone() };

@@ -2,7 +2,6 @@
 //! is being drained does not need any more.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use cleat_engine::kernel::Rtnl;
@@ -10,18 +9,20 @@ use cleat_engine::overlay::{self, OverlayNetwork, segment};
 use ipnet::IpNet;
 
 use super::usage::Usage;
-use super::{Member, kept};
+use super::{LOOK, Member, kept};
 use crate::error::Result;
 
 /// Since when networks have no container here.
 pub(super) struct Idle {
     linger: Duration,
     since: BTreeMap<String, Instant>,
+    /// When it is looked again.
+    next: Instant,
 }
 
 impl Idle {
     pub(super) fn new(linger: Duration) -> Self {
-        Self { linger, since: BTreeMap::new() }
+        Self { linger, since: BTreeMap::new(), next: Instant::now() }
     }
 
     /// Somebody uses it, or is about to.
@@ -40,13 +41,14 @@ impl Member {
     /// Leaves what can be left.
     pub(super) fn leave(&mut self, rtnl: &mut Rtnl) -> Result<()> {
         let owned = self.plane.owned();
-        if owned.is_empty() {
+        if owned.is_empty() || (self.unwanted.is_empty() && Instant::now() < self.idle.next) {
             return Ok(());
         }
+        let begun = Instant::now();
         let usage = self.usage(&owned)?;
-        let unwanted = std::mem::take(
-            &mut *self.shared.unwanted.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        // All records are read: with thousands of containers, seldom.
+        self.idle.next = Instant::now() + LOOK.max(begun.elapsed() * 50);
+        let unwanted = std::mem::take(&mut self.unwanted);
         let draining = self.plane.view().read(|state| state.is_draining(self.plane.node()));
         for network in &owned {
             let name = &network.name;
