@@ -86,7 +86,7 @@ impl Sweep<'_> {
                 Finding::Remains(name) => self.note("volume", name, "half made or half removed"),
                 Finding::Unmounted(name) => self.note("volume", name, "nobody uses it"),
                 // Told by `cleat volume health`: a person must decide.
-                Finding::Unaccounted(_) | Finding::NotMounted(_) => {}
+                Finding::Unaccounted(_) | Finding::NotMounted(_) | Finding::CountedOnly(..) => {}
                 Finding::Failed(name, text) => {
                     output::warn(&format!("volume {name}: {text}"));
                 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -19,16 +18,16 @@ use crate::control::Control;
 use crate::dhcp::{self, Dhcp};
 use crate::dns::answerer::Answerer;
 use crate::dns::forward::{Forwarder, ResolvConf};
-use crate::dns::{Changed, Listeners};
+use crate::dns::{Changed, Kept, Listeners};
 use crate::error::{Error, Result};
 use crate::events::{Events, STOPPED, Trouble, now};
 use crate::firewalld;
 use crate::metrics::Metrics;
 use crate::names::Directory;
-use crate::overlay::{self, ControlPlane};
+use crate::overlay::{self, ControlPlane, Requests};
 use crate::relay::{self, Relay};
 use crate::repair;
-use crate::service_manager;
+use crate::service_manager::{self, Given};
 use crate::wake::Wake;
 
 /// Folders that come and go wake nobody; they are looked at this often.
@@ -54,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) relay: Relay,
     /// Overlay networks, once they are started.
     pub(crate) overlay: OnceLock<Arc<ControlPlane>>,
+    /// What is asked of who keeps them.
+    pub(crate) requests: Requests,
     /// Wakes who keeps them when attachments came or went.
     pub(crate) attached: Arc<Wake>,
     /// Set once it has started, where it is wanted.
@@ -85,6 +86,7 @@ impl Shared {
             metrics,
             relay: Relay::default(),
             overlay: OnceLock::new(),
+            requests: Requests::default(),
             attached,
             dhcp: OnceLock::new(),
             reconfigured: Notify::new(),
@@ -112,11 +114,11 @@ impl Shared {
     }
 }
 
-/// Runs until it is told to stop. The control socket may be one that the service manager holds.
+/// Runs until it is told to stop, with what the service manager handed over.
 ///
 /// # Errors
 /// What keeps it from starting; later troubles are told, and it goes on.
-pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> {
+pub async fn run(options: Options, given: Given) -> Result<()> {
     service_manager::raise_fd_limit();
     // Where random numbers come out of a file, it is opened on first use and kept: now, and not
     // when descriptors have run out and a question is to be answered.
@@ -129,13 +131,13 @@ pub async fn run(options: Options, control: Option<UnixListener>) -> Result<()> 
         make_dir(&run.join(folder), Durability::Runtime)?;
     }
     let (shared, wake) = Shared::open(options, config)?;
-    start_listening(&shared, wake).await?;
+    start_listening(&shared, wake, given.kept).await?;
     repair::start(&shared)?;
     relay::start(&shared).await?;
     firewalld::start(&shared)?;
     let leases = dhcp::start(&shared);
     let overlay = overlay::start(&shared);
-    let mut control = Control::start(&shared, control)?;
+    let mut control = Control::start(&shared, given.control)?;
     control.serve_metrics(shared.config().metrics).await;
     shared.events.tell("netd.started", "netd", format!("serving {}", run.display()));
     service_manager::ready();
@@ -196,7 +198,7 @@ fn reload(shared: &Shared) {
 
 /// Starts a thread that listens wherever records, links and networks say; listening when this
 /// returns.
-async fn start_listening(shared: &Arc<Shared>, wake: Arc<Wake>) -> Result<()> {
+async fn start_listening(shared: &Arc<Shared>, wake: Arc<Wake>, kept: Kept) -> Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let records = shared.answerer.directory().descriptor()?;
     let dirs = &shared.options.dirs;
@@ -207,7 +209,8 @@ async fn start_listening(shared: &Arc<Shared>, wake: Arc<Wake>) -> Result<()> {
         .name("listeners".into())
         .spawn(move || {
             let (answerer, events) = (shared.answerer.clone(), shared.events.clone());
-            let mut listeners = match Listeners::new(shared.node(), answerer, events, runtime) {
+            let listeners = Listeners::new(shared.node(), answerer, events, runtime, kept);
+            let mut listeners = match listeners {
                 Ok(listeners) => listeners,
                 Err(error) => return drop(tell.send(Err(error))),
             };

@@ -25,3 +25,4 @@ pub use config::{Config, DEFAULT_PATH, DnsConfig, RelayConfig};
 pub use control::router;
 pub use daemon::{Options, run};
 pub use error::{Error, Result};
+pub use service_manager::Given;

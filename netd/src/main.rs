@@ -8,8 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use cleat_engine::Dirs;
 use cleat_front::dhcp::SOCKET_OF_DAEMON;
 use cleat_netd::dhcp::{AloneOptions, Settings, run_alone};
-use cleat_netd::{DEFAULT_PATH, Options, run};
-use listenfd::ListenFd;
+use cleat_netd::{DEFAULT_PATH, Given, Options, run};
 
 /// The node daemon: answers names for containers and repairs the node.
 #[derive(Debug, Parser)]
@@ -117,10 +116,9 @@ fn main() -> ExitCode {
     let level = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hickory_net=error"));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
-    // A socket that the service manager handed over (sd_listen_fds(3)).
-    let control = match ListenFd::from_env().take_unix_listener(0) {
-        Ok(control) => control,
-        Err(error) => return fail(&format!("the socket that was handed over: {error}")),
+    let given = match Given::take() {
+        Ok(given) => given,
+        Err(error) => return fail(&format!("the sockets that were handed over: {error}")),
     };
     let dirs = Dirs::from_env(|name| std::env::var_os(name));
     let runtime =
@@ -130,9 +128,9 @@ fn main() -> ExitCode {
             let outcome = runtime.block_on(async {
                 match verb {
                     Verb::Run { config, resolv_conf } => {
-                        run(Options { dirs, config, resolv_conf }, control).await
+                        run(Options { dirs, config, resolv_conf }, given).await
                     }
-                    Verb::Dhcp(dhcp) => run_alone(dhcp.options(dirs), control).await,
+                    Verb::Dhcp(dhcp) => run_alone(dhcp.options(dirs), given.into_control()).await,
                 }
             });
             // Threads that wait for the kernel end with the process.

@@ -67,8 +67,14 @@ fn gateways_of(plugin: &Value) -> Vec<IpAddr> {
     }
     let flat = Range { subnet: plugin.ipam.subnet, gateway: plugin.ipam.gateway };
     let ranges = plugin.ipam.ranges.into_iter().flatten().chain([flat]);
-    let gateway = |range: Range| range.gateway.or_else(|| range.subnet?.trunc().hosts().next());
+    let gateway = |range: Range| range.gateway.or_else(|| first(range.subnet?));
     ranges.filter_map(gateway).collect()
+}
+
+/// What a pool takes for its gateway: the address behind the subnet's own, which for IPv6 is one of
+/// its hosts', too.
+fn first(subnet: IpNet) -> Option<IpAddr> {
+    subnet.hosts().find(|address| *address != subnet.network())
 }
 
 #[cfg(test)]
@@ -94,5 +100,6 @@ mod tests {
         assert!(plugin(|p| p["isGateway"] = false.into()).is_empty());
         assert!(plugin(|p| p["type"] = "macvlan".into()).is_empty());
         assert_eq!(plugin(|p| p["ipam"] = json!({"subnet": "10.2.0.0/16"})), ["10.2.0.1"]);
+        assert_eq!(plugin(|p| p["ipam"] = json!({"subnet": "fd02::/64"})), ["fd02::1"]);
     }
 }

@@ -16,7 +16,9 @@ use crate::tools::{Pool, amount};
 
 const MANY: usize = 10_000;
 /// Namespaces that containers of the rounds have in turn.
-const NAMESPACES: usize = 50;
+const NAMESPACES: usize = 64;
+/// Longer than this no answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn network() -> Value {
     let mut chain = bridge(0);
@@ -35,11 +37,43 @@ fn container(number: usize, netns: impl Into<String>) -> Attachment {
     one
 }
 
+/// What came of the containers of one worker.
+#[derive(Default)]
+struct Life {
+    came: Vec<Duration>,
+    went: Vec<Duration>,
+    late: usize,
+    stale: usize,
+}
+
+impl Life {
+    /// Attaches and detaches one container, and asks for it after each.
+    fn live(&mut self, node: &Node, chain: &Value, one: &mut Attachment, asker: &mut Asker) {
+        let name = one.id[..12].to_owned();
+        node.add(chain, one);
+        let address = address(one);
+        let start = Instant::now();
+        if asker.ask(&name, PATIENCE) != Some(Told::Address(address)) {
+            self.late += 1;
+            asker.until(&name, |told| told == Told::Address(address));
+        }
+        self.came.push(start.elapsed());
+        node.del(chain, one);
+        let start = Instant::now();
+        if asker.ask(&name, PATIENCE) != Some(Told::NoName) {
+            self.stale += 1;
+            asker.until(&name, |told| told == Told::NoName);
+        }
+        self.went.push(start.elapsed());
+    }
+}
+
 /// From the return of ADD, and of DEL, to the first right answer.
 #[test]
 #[ignore = "measures"]
 fn names_of_containers_that_come_and_go() {
     let rounds = amount("CLEAT_NAMES_ADDS", 2000);
+    let workers = amount("CLEAT_NAMES_AT_ONCE", 4);
     let node = Node::served(Lab::new());
     let _netd = quiet_netd(&node.lab);
     let chain = network();
@@ -47,32 +81,36 @@ fn names_of_containers_that_come_and_go() {
     asking.ns.ip("link set lo up");
     let path = asking.ns.path().to_str().unwrap().to_owned();
     node.inside(|| node.add(&chain, &mut container(0, path)));
-    let mut asker = Asker::new(&asking);
     let pool = Pool::new(NAMESPACES);
+    let begin = Instant::now();
+    let work = |worker: usize| {
+        let mut asker = Asker::new(&asking);
+        let mut life = Life::default();
+        node.inside(|| {
+            for round in (worker..rounds).step_by(workers) {
+                // No two workers have one namespace.
+                let netns = round / workers % (NAMESPACES / workers) * workers + worker;
+                let mut one = container(round + 1, pool.path(netns));
+                life.live(&node, &chain, &mut one, &mut asker);
+            }
+        });
+        life
+    };
+    let work = &work;
+    let lives: Vec<Life> = thread::scope(|scope| {
+        let all: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let taken = begin.elapsed();
     let (mut came, mut went) = (Samples::default(), Samples::default());
-    let (mut late, mut stale) = (0, 0);
-    for round in 1..=rounds {
-        let mut one = container(round, pool.path(round % NAMESPACES));
-        let name = one.id[..12].to_owned();
-        node.inside(|| node.add(&chain, &mut one));
-        let address = address(&one);
-        let start = Instant::now();
-        if asker.ask(&name, Duration::from_millis(500)) != Some(Told::Address(address)) {
-            late += 1;
-            asker.until(&name, |told| told == Told::Address(address));
-        }
-        came.push(start.elapsed());
-        node.inside(|| node.del(&chain, &one));
-        let start = Instant::now();
-        if asker.ask(&name, Duration::from_millis(500)) != Some(Told::NoName) {
-            stale += 1;
-            asker.until(&name, |told| told == Told::NoName);
-        }
-        went.push(start.elapsed());
-    }
-    section(&format!("{rounds} containers come and go: the first right answer"));
+    lives.iter().flat_map(|life| &life.came).for_each(|time| came.push(*time));
+    lives.iter().flat_map(|life| &life.went).for_each(|time| went.push(*time));
+    let title = "containers come and go: the first right answer";
+    section(&format!("{rounds} {title}; {workers} at once, {:.0} s", taken.as_secs_f64()));
     table(&[timed_head(), timed("after ADD returned", &came), timed("after DEL returned", &went)]);
     println!();
+    let late = lives.iter().map(|life| life.late).sum();
+    let stale = lives.iter().map(|life| life.stale).sum();
     none("first answers after ADD that were wrong or missing", late);
     none("first answers after DEL that were wrong or missing", stale);
 }

@@ -24,7 +24,9 @@ fn heading() {
     println!("kernel     {}", file("/proc/sys/kernel/osrelease"));
     println!("load       {}", file("/proc/loadavg"));
     println!("cleat      {}", said("git", &["describe", "--always", "--dirty"]));
-    for package in ["containernetworking-plugins", "iptables", "gcc", "dnsperf", "dnsmasq-base"] {
+    for package in
+        ["containernetworking-plugins", "iptables", "gcc", "dnsperf", "dnsmasq-base", "rclone"]
+    {
         let version = said("dpkg-query", &["-W", "-f", "${Version}", package]);
         println!("{package} {version}");
     }

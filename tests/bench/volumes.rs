@@ -44,12 +44,36 @@ impl Connection {
             }
             line.clear();
         }
-        let mut answer = vec![0; length.unwrap_or(0)];
-        self.stream.read_exact(&mut answer).unwrap();
+        let answer = match length {
+            Some(length) => self.bytes(length),
+            None if status.contains(" 204") => Vec::new(),
+            None => self.chunks(),
+        };
         let took = start.elapsed();
         let text = String::from_utf8_lossy(&answer);
         assert!(status.contains(" 20"), "{method} {path} {body}: {status}{text}");
         took
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// An answer whose length its server did not know beforehand, as those in Go do not.
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let length = usize::from_str_radix(line.trim(), 16).unwrap();
+            answer.extend(self.bytes(length));
+            self.bytes(2);
+            if length == 0 {
+                return answer;
+            }
+        }
     }
 
     fn call(&mut self, call: &str, body: serde_json::Value) -> Duration {
@@ -199,6 +223,55 @@ fn beside_dockers_local() {
     let mut rows = vec![timed_head()];
     for (who, steps) in ["local", "cleat"].iter().zip(&samples) {
         for (what, step) in ["create", "remove"].iter().zip(steps) {
+            rows.push(timed(&format!("{what}, {who}"), step));
+        }
+    }
+    table(&rows);
+}
+
+/// Debian's rclone has a volume driver in Go, after go-plugins-helpers.
+#[test]
+fn beside_rclone() {
+    require(&[("rclone", "rclone"), ("fusermount3", "fuse3")]);
+    section("Volumes: calls with a hundred volumes, by the socket, ms");
+    let node = VolumeNode::new(&format!("{IN_MEMORY}; mount -t tmpfs none $CLEAT_STATE_DIR"));
+    let _ours = node.driver("--measure 0");
+    let _theirs = node.enclosure().daemon(
+        "rclone serve docker --base-dir $CLEAT_STATE_DIR/base --cache-dir $CLEAT_STATE_DIR/cache \
+         --config /dev/null --socket-addr $LAB/rclone.sock",
+        "test -S $LAB/rclone.sock",
+    );
+    let served = node.enclosure().folder().join("served");
+    fs::create_dir(&served).unwrap();
+    let remote = json!({"type": "local", "path": served});
+    let one = |socket: &str, plain: serde_json::Value, held: serde_json::Value| -> Contestant<'_> {
+        let mut driver = Connection::open(&node.enclosure().folder().join(socket));
+        for number in 0..100 {
+            driver.call("Create", json!({"Name": format!("v{number}"), "Opts": plain}));
+        }
+        driver.call("Create", json!({"Name": "held", "Opts": held}));
+        driver.call("Mount", json!({"Name": "held", "ID": "held"}));
+        let uses = |driver: &mut Connection, id: String| {
+            let use_of = json!({"Name": "held", "ID": id});
+            [driver.call("Mount", use_of.clone()), driver.call("Unmount", use_of)]
+        };
+        Box::new(move |round| {
+            let new = json!({"Name": "new", "Opts": plain});
+            let mut took = vec![driver.call("Create", new.clone())];
+            took.push(driver.call("Get", new.clone()));
+            took.extend(uses(&mut driver, round.to_string()));
+            took.push(driver.call("List", json!({})));
+            took.push(driver.call("Remove", new));
+            took
+        })
+    };
+    let ours = one("cleat.sock", json!({}), json!({"type": "tmpfs"}));
+    let theirs = one("rclone.sock", remote.clone(), remote);
+    let samples: Vec<Vec<Samples>> = interleaved(101, &mut [theirs, ours]);
+    let mut rows = vec![timed_head()];
+    for (who, steps) in ["rclone", "cleat"].iter().zip(&samples) {
+        let calls = ["Create", "Get", "Mount, mounted", "Unmount, mounted", "List", "Remove"];
+        for (what, step) in calls.iter().zip(steps) {
             rows.push(timed(&format!("{what}, {who}"), step));
         }
     }

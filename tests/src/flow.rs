@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+
 use crate::namespace::Namespace;
 
 /// How long an answer may be under way.
@@ -32,7 +34,7 @@ struct Sent {
 }
 
 /// What became of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// Datagrams sent.
     pub sent: usize,
@@ -42,6 +44,8 @@ pub struct Loss {
     pub repeated: usize,
     /// The longest time without any answer.
     pub gap: Duration,
+    /// Datagrams that were lost one after another: since when, from the beginning, and how many.
+    pub gaps: Vec<(Duration, usize)>,
 }
 
 impl Flow {
@@ -54,6 +58,10 @@ impl Flow {
         far.set_read_timeout(Some(TURN)).unwrap();
         let near = from.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap());
         near.set_nonblocking(true).unwrap();
+        // What waits for a thread that does not get a processor is not lost.
+        for socket in [&far, &near] {
+            set_socket_recv_buffer_size_force(socket, 8 << 20).unwrap();
+        }
         let mapped = match address {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
@@ -69,15 +77,18 @@ impl Flow {
     pub fn stop(mut self) -> Loss {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.take().unwrap().join().unwrap();
-        let mut loss = Loss { sent: sent.len(), lost: 0, repeated: 0, gap: Duration::ZERO };
-        let mut silent = 0;
-        for one in &sent {
-            loss.repeated += usize::from(one.answers > 1);
-            loss.lost += usize::from(one.answers == 0);
-            silent = if one.answers == 0 { silent + 1 } else { 0 };
-            loss.gap = loss.gap.max(self.every * silent);
+        let lost = sent.iter().filter(|one| one.answers == 0).count();
+        let repeated = sent.iter().filter(|one| one.answers > 1).count();
+        let mut gaps = Vec::new();
+        let mut number = 0;
+        for run in sent.chunk_by(|one, next| (one.answers == 0) == (next.answers == 0)) {
+            if run.iter().all(|one| one.answers == 0) {
+                gaps.push((self.every * number, run.len()));
+            }
+            number += run.len() as u32;
         }
-        loss
+        let gap = self.every * gaps.iter().map(|(_, lost)| *lost as u32).max().unwrap_or(0);
+        Loss { sent: sent.len(), lost, repeated, gap, gaps }
     }
 }
 

@@ -24,6 +24,7 @@ mod node;
 mod overlay;
 mod programs;
 mod snapshot;
+mod steps;
 mod traffic;
 mod volumes;
 
@@ -45,5 +46,6 @@ pub use node::Node;
 pub use overlay::{Placed, settles};
 pub use programs::Programs;
 pub use snapshot::Snapshot;
+pub use steps::{Fault, interrupt};
 pub use traffic::{Serving, Transport};
 pub use volumes::{VolumeNode, eventually, exchange, post};

@@ -19,14 +19,15 @@ const STORAGE: &str = "/srv";
 /// socket, which is why /run must be the one that rpcbind has.
 const PRIVATE: &str = "
     mount -t tmpfs none /var/lib; mount -t tmpfs none /run
-    mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/sm /run/rpcbind /run/ganesha /var/lib/nfs/ganesha
+    mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/sm.bak /run/rpcbind /run/ganesha /var/lib/nfs/ganesha
     : >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab";
 
 const KERNEL: &str = "
     mount -t nfsd nfsd /proc/fs/nfsd
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=7 \"*:$EXPORT\"
     exportfs -i -o rw,insecure,no_root_squash,no_subtree_check,fsid=8 \"10.9.9.9:$EXPORT.closed\"
-    echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime";
+    echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime
+    echo 1 >/proc/sys/fs/nfs/nlm_grace_period";
 
 /// A server; gone when dropped.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ impl NfsServer {
 
     /// The kernel's, of version 3 alone; its mountd listens at 20048.
     pub fn kernel_3(node: &VolumeNode) -> Self {
-        let lines = "rpcbind; rpc.mountd -N 2 --port 20048
-            rpc.nfsd --no-udp -V 3 -N 4 4";
+        let lines = "rpcbind; rpc.statd --no-notify; rpc.mountd -N 2 --port 20048
+            rpc.nfsd --no-udp -V 3 -N 4 4; echo Y >/proc/fs/nfsd/v4_end_grace || true";
         Self::start(node, &format!("{KERNEL}\n{lines}\n: >$READY; exec sleep 600"))
     }
 

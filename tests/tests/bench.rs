@@ -4,8 +4,12 @@
 
 #[path = "../bench/attach.rs"]
 mod attach;
+#[path = "../bench/catalogue.rs"]
+mod catalogue;
 #[path = "../bench/crowd.rs"]
 mod crowd;
+#[path = "../bench/dhcp.rs"]
+mod dhcp;
 #[path = "../bench/floor.rs"]
 mod floor;
 #[path = "../bench/growth.rs"]
@@ -20,6 +24,8 @@ mod names;
 mod names_life;
 #[path = "../bench/node.rs"]
 mod node;
+#[path = "../bench/peers.rs"]
+mod peers;
 #[path = "../bench/ports.rs"]
 mod ports;
 #[path = "../bench/program.rs"]

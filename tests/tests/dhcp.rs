@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use cleat_tests::{Behaviour, Chain, Container, DhcpServer, Dnsmasq, Lab, wait_until};
+use cleat_tests::{Behaviour, Chain, Container, DhcpServer, Dnsmasq, End, Lab, wait_until};
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn macvlan(ipam: Value) -> Value {
 
 /// A bridge that the LAN's station is behind, as a site's own bridge is.
 fn bridged(lab: &Lab) -> Value {
-    lab.host.ip("link add br0 type bridge");
+    lab.host.ip("link add br0 address 02:00:00:00:00:b0 type bridge");
     lab.host.ip("link set br0 up");
     lab.host.ip("addr flush dev eth0");
     lab.host.ip("link set eth0 master br0");
@@ -350,4 +350,30 @@ fn what_belongs_to_no_attachment_is_given_back() {
     assert_eq!(fs::read_dir(lab.folder().join("run/dhcp")).unwrap().count(), 1);
     chain.detach(&two, &kept);
     drop(netd);
+}
+
+#[test]
+fn detach_leaves_nothing_however_the_container_ended() {
+    for on_bridge in [false, true] {
+        let lab = Lab::new();
+        if lab.is_reference() {
+            return;
+        }
+        let server = DhcpServer::start(&lab, (600, 300, 500));
+        let _netd = lab.netd();
+        let conflist = if on_bridge { bridged(&lab) } else { macvlan(ipam(json!({}))) };
+        let chain = lab.chain(conflist);
+        let before = chain.used();
+        for end in End::ALL {
+            let container = lab.container();
+            let attached = chain.attach(&container);
+            chain.detach_by(end, &container, &attached);
+            chain.detach_by(end, &container, &attached);
+            let changes = lab.changes(&before);
+            assert!(changes.is_empty(), "{on_bridge} {end:?}: {changes}");
+        }
+        // Where the interface is gone before DEL there is no way to the server.
+        let told = server.count(MessageType::Release);
+        assert!(told >= 2, "{told}");
+    }
 }

@@ -132,6 +132,28 @@ fn all_dead_is_a_failure_in_time() {
 }
 
 #[test]
+fn a_server_whose_port_is_closed_costs_no_time() {
+    const CLOSED: [&str; 2] = ["192.0.2.4", "192.0.2.5"];
+    let scene = Scene::new(|_| {});
+    CLOSED.iter().for_each(|closed| {
+        scene.lab.lan.ip(&format!("addr add {closed}/24 dev eth0"));
+    });
+    let ask_at = |servers: [&str; 2], name| {
+        let lines = servers.map(|server| format!("nameserver {server}\n")).concat();
+        std::fs::write(scene.lab.resolv_conf(), lines).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        scene.timed(name)
+    };
+    // One that nothing is known of is else waited for before the next one is asked.
+    let (answer, took) = ask_at([CLOSED[0], SECOND], "example.com");
+    assert_eq!(answer.data, ["192.0.2.7"]);
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    let (answer, took) = ask_at(CLOSED, "other.example");
+    assert_eq!(answer.code, "Server Failure");
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
 fn a_server_that_fails_or_refuses_is_passed_over() {
     for code in [2, 5] {
         let scene = Scene::new(|_| {});

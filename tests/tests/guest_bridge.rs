@@ -1,7 +1,7 @@
 //! VLANs on bridges, in a kernel that filters them.
 //@ vm-modules: bridge 8021q
 
-use cleat_tests::{Container, Lab, Transport};
+use cleat_tests::{Container, Lab, Outcome, Transport};
 use serde_json::{Value, json};
 
 /// Networks on one bridge, told apart by their name and addresses.
@@ -165,6 +165,17 @@ fn a_vlan_has_a_gateway_of_its_own() {
     red.check(&one, &first).unwrap();
     let neighbours = lab.host.ip("neigh show dev clv.100 nud permanent");
     assert!(neighbours.contains(&first.v4()), "{neighbours}");
+    // Taken away by others, it is put back: in its VLAN, and with what it had.
+    for taken in ["link del clv.100", "link set clv.100 down", "addr del 10.88.1.1/24 dev clv.100"]
+    {
+        lab.host.ip(taken);
+        Outcome::of(&mut lab.cleat("--format json gc")).ok();
+        for gateway in ["10.88.1.1", "fd00:88:1::1"] {
+            assert!(reaches(&one, &[gateway.to_owned()]), "{gateway} after {taken}");
+        }
+    }
+    Outcome::of(&mut lab.cleat("--format json gc")).ok();
+    assert_eq!(lab.host.ip("neigh show dev clv.100 nud permanent"), neighbours);
 
     // The reference's way with names: another's link in its place is told of.
     red.detach(&one, &first);

@@ -1,8 +1,8 @@
 //! Volumes on NFS servers: the kernel's own and nfs-ganesha, on the lab's LAN. They die, pause and
 //! move while mounts are held.
 //@ vm-modules: nfs nfsv3 nfsv4 nfsd lockd
-//@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout
-//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpcbind ganesha.nfsd
+//@ vm-tools: /usr/bin/nsenter /usr/bin/unshare /usr/bin/setpriv /usr/bin/timeout /usr/bin/flock
+//@ vm-tools: rpc.nfsd exportfs rpc.mountd rpc.statd rpcbind ganesha.nfsd
 //@ vm-tools: /usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so /lib/x86_64-linux-gnu/libgcc_s.so.1
 //@ vm-tools: /usr/lib/x86_64-linux-gnu/libnfsidmap/nsswitch.so
 //@ vm-tools: /etc/netconfig /etc/protocols /etc/services /etc/rpc
@@ -41,14 +41,14 @@ fn quick<T>(what: &str, seconds: u64, work: impl FnOnce() -> T) -> T {
 #[track_caller]
 fn nobody_waits(node: &VolumeNode, name: &str) {
     let get = format!(r#"{{"Name":"{name}"}}"#);
-    quick("List", 3, || assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200));
-    quick("Get", 3, || assert_eq!(node.post("VolumeDriver.Get", &get).unwrap().0, 200));
-    quick("Path", 3, || assert_eq!(node.post("VolumeDriver.Path", &get).unwrap().0, 200));
-    quick("ls", 3, || assert!(node.cleat("volume ls").contains(name)));
-    quick("inspect", 3, || node.cleat(&format!("volume inspect {name}")));
+    quick("List", 8, || assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200));
+    quick("Get", 8, || assert_eq!(node.post("VolumeDriver.Get", &get).unwrap().0, 200));
+    quick("Path", 8, || assert_eq!(node.post("VolumeDriver.Path", &get).unwrap().0, 200));
+    quick("ls", 8, || assert!(node.cleat("volume ls").contains(name)));
+    quick("inspect", 8, || node.cleat(&format!("volume inspect {name}")));
     let (status, answer) = node.post("VolumeDriver.Create", r#"{"Name":"beside"}"#).unwrap();
     assert_eq!(status, 200, "{answer}");
-    quick("a local one", 5, || {
+    quick("a local one", 8, || {
         node.mount("beside", "1");
         node.unmount("beside", "1");
     });
@@ -78,12 +78,20 @@ fn version_4() {
         json!({"type": "nfs", "server": ADDRESS, "export": server.export(),
         "subdirectory": "made/deep", "create": "true"}),
     );
+    // At another port, as behind a router.
+    node.lab().lan.nft(
+        "table ip n { chain p { type nat hook prerouting priority -100;
+            tcp dport 12049 redirect to :2049; }; }",
+    );
+    node.create("port", nfs(&server, "port=12049,nosharecache"));
+    node.mount("port", "1");
+    assert!(line_of(&node, "port").contains("port=12049"), "{}", line_of(&node, "port"));
     let sub = node.mount("sub", "1").display().to_string();
     inside(&format!("echo x >{sub}/g")).unwrap();
     assert_eq!(inside(&format!("cat {path}/made/deep/g")).unwrap(), "x\n");
     let usage = node.cleat("--format json volume usage v");
     assert!(usage.contains("\"limit\""), "{usage}");
-    for name in ["v", "six", "sub"] {
+    for name in ["v", "six", "port", "sub"] {
         node.unmount(name, "1");
     }
     assert!(node.mounts().is_empty(), "{:?}", node.mounts());
@@ -163,6 +171,27 @@ fn version_3() {
     assert!(node.mounts().is_empty(), "{:?}", node.mounts());
 }
 
+/// With rpc.statd on both sides a lock is the server's: two clients cannot have it.
+#[test]
+fn locks_of_version_3() {
+    let node = VolumeNode::new(
+        "ln -s /run /var/run 2>/dev/null || true
+         mkdir -p /run/rpcbind /var/lib/nfs/sm /var/lib/nfs/sm.bak; rpcbind; rpc.statd --no-notify",
+    );
+    let server = NfsServer::kernel_3(&node);
+    for name in ["a", "b"] {
+        node.create(name, nfs(&server, "vers=3,locks=required,nosharecache"));
+        node.mount(name, "1");
+        assert!(!line_of(&node, name).contains("nolock"), "{}", line_of(&node, name));
+        assert!(node.get(name).unwrap()["Status"]["Warnings"].is_null());
+    }
+    let file = |name: &str| node.volumes().join(name).join("_mnt/f").display().to_string();
+    let line = format!("flock -n {} sh -c ': >$LAB/locked; exec sleep 600'", file("a"));
+    let _holder = node.enclosure().daemon(&line, "test -e $LAB/locked");
+    let taken = node.enclosure().try_sh(&format!("flock -n {} true", file("b")));
+    assert!(taken.is_err(), "{}", node.enclosure().sh("cat /proc/locks /proc/self/mountinfo"));
+}
+
 #[test]
 fn ganesha_in_all_versions() {
     let node = VolumeNode::new("");
@@ -200,6 +229,9 @@ fn a_server_out_of_reach() {
     quick("Mount of another", 20, || {
         let (status, answer) = node.post("VolumeDriver.Mount", r#"{"Name":"b","ID":"1"}"#).unwrap();
         assert_eq!(status, 500, "{answer}");
+        let text = answer["Err"].as_str().unwrap();
+        let reasons = ["not done within 4 s", "nothing answers there", "is the network up?"];
+        assert!(reasons.iter().any(|reason| text.contains(reason)), "{text}");
     });
     quick("Unmount", 25, || {
         let (status, answer) =
@@ -258,7 +290,7 @@ fn a_server_that_is_replaced() {
     let node = VolumeNode::new("");
     let server = NfsServer::ganesha(&node, ADDRESS, false);
     let driver = node.driver("--measure 1");
-    node.create("v", nfs(&server, "hard,timeout=4"));
+    node.create("v", nfs(&server, "hard"));
     let path = node.mount("v", "1").display().to_string();
     node.enclosure().sh(&format!("echo before >{path}/before"));
     drop(server);
@@ -305,7 +337,7 @@ fn a_server_that_moves() {
     node.create(
         "v",
         json!({"type": "nfs", "server": "files.example", "export": server.export(),
-            "o": "hard,timeout=4"}),
+            "o": "hard"}),
     );
     node.mount("v", "1");
     assert!(line_of(&node, "v").contains(&format!("addr={ADDRESS}")), "{}", line_of(&node, "v"));

@@ -1,6 +1,6 @@
 //! The macvlan plugin: containers as stations of the host's own LAN.
 
-use cleat_tests::{Container, End, Lab, Programs, Transport};
+use cleat_tests::{Container, End, Lab, Outcome, Programs, Transport};
 use serde_json::{Value, json};
 
 /// A network on the lab's LAN, beyond the addresses that are in use there.
@@ -264,6 +264,18 @@ fn host_access_connects_host_and_containers() {
         assert!(container.ns.ping(address), "the host's {address}");
     }
     assert!(container.ns.ping(Lab::LAN[0]));
+    // Taken away by others, it is put back.
+    let links = lab.host.ip_json("link show type macvlan");
+    let own = links[0]["ifname"].as_str().unwrap();
+    let routed = attached.v4();
+    for taken in ["link del OWN", "link set OWN down", "route del ADDRESS dev OWN"] {
+        lab.host.ip(&taken.replace("OWN", own).replace("ADDRESS", &routed));
+        assert!(!lab.host.ping(&routed), "{taken} takes nothing away");
+        Outcome::of(&mut lab.cleat("--format json gc")).ok();
+        for address in attached.addresses() {
+            assert!(lab.host.ping(&address), "{address} from the host, after {taken}");
+        }
+    }
     chain.detach(&container, &attached);
     assert!(lab.host.ping(Lab::LAN[0]), "the host's own way to the LAN");
 }

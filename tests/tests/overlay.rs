@@ -126,6 +126,8 @@ fn a_network_is_there_and_goes_everywhere() {
     assert!(refusal.contains("node2"), "{refusal}");
     used.detach(&container, &attached);
     wait_until("the node has left", || two.lab.host.ip_json("link show type vxlan") == json!([]));
+    let claims = || shown(one, "network inspect blue")[0]["overlay"]["peers"].clone();
+    wait_until("the store knows", || claims() == json!([]));
     cleat(one, "network rm blue");
     let gone = |node: &Node| !node.lab.folder().join("net.d/zz-cleat-blue.conflist").exists();
     assert!(gone(one));

@@ -25,19 +25,21 @@ fn plugins(lab: &Lab) -> Vec<(&'static str, Value, &'static str)> {
         ("tuning", json!({}), "0.1.0"),
         ("bandwidth", json!({}), "0.3.0"),
         ("sbr", json!({}), "0.1.0"),
+        ("vrf", json!({"vrfname": "red"}), "0.3.1"),
     ];
     if !lab.is_reference() {
         all.push(("none", json!({}), "0.1.0"));
         all.push(("host", json!({}), "0.1.0"));
         // Newer than Debian's reference.
         all.push(("dummy", json!({"ipam": pool}), "0.1.0"));
+        all.push(("tap", json!({"ipam": pool}), "0.1.0"));
     }
     all
 }
 
 /// A chained plugin, which needs an earlier result.
 fn is_chained(plugin: &str) -> bool {
-    ["portmap", "firewall", "tuning", "bandwidth", "sbr"].contains(&plugin)
+    ["portmap", "firewall", "tuning", "bandwidth", "sbr", "vrf"].contains(&plugin)
 }
 
 /// A clear answer of a plugin whose kind of link this kernel does not have.

@@ -31,7 +31,12 @@ impl Engine {
     }
 
     fn dockerd(&self) -> Daemon {
-        let daemon = self.node.enclosure().daemon(DOCKERD, &format!("{DOCKER} info"));
+        self.dockerd_with("")
+    }
+
+    fn dockerd_with(&self, options: &str) -> Daemon {
+        let line = format!("{DOCKERD} {options}");
+        let daemon = self.node.enclosure().daemon(&line, &format!("{DOCKER} info"));
         // Made once; asked for after each start.
         self.docker("image inspect busybox || tar -C $LAB/root -c . | $DOCKER import - busybox");
         daemon
@@ -127,6 +132,42 @@ fn containers_with_the_socket() {
     drop(driver);
 }
 
+/// With live-restore containers outlive dockerd, and the driver meanwhile comes and goes as well, in
+/// both orders.
+#[test]
+fn containers_that_outlive_dockerd() {
+    let engine = Engine::new();
+    let docker = |line: &str| engine.docker(line);
+    let mut driver = engine.driver();
+    let mut dockerd = engine.dockerd_with("--live-restore");
+    docker("volume create -d cleat --label a=b -o type=tmpfs -o size=4m mem");
+    docker("run -d --name one --network none -v mem:/mem busybox sleep 300");
+    docker("exec one sh -c 'echo hi >/mem/f'");
+    for is_driver_first in [true, false] {
+        if is_driver_first {
+            drop(driver);
+            drop(dockerd);
+            driver = engine.driver();
+            dockerd = engine.dockerd_with("--live-restore");
+        } else {
+            drop(dockerd);
+            drop(driver);
+            // dockerd asks again until the driver is there.
+            let late = format!("sh -c 'sleep 2; exec {DRIVER}'");
+            driver = engine.node.enclosure().daemon(&late, "true");
+            dockerd = engine.dockerd_with("--live-restore");
+        }
+        assert_eq!(docker("exec one cat /mem/f"), "hi\n");
+        assert_eq!(docker("volume inspect mem --format '{{.Labels.a}}'"), "b\n");
+        assert_eq!(docker("run --rm --network none -v mem:/mem busybox cat /mem/f"), "hi\n");
+        assert_eq!(engine.node.get("mem").unwrap()["Status"]["Mounts"], 1);
+    }
+    docker("rm -f one");
+    assert_eq!(engine.mounts(), 0);
+    docker("volume rm mem");
+    drop((dockerd, driver));
+}
+
 #[test]
 fn the_compose_example() {
     require(&[("docker-compose", "docker-compose")]);
@@ -170,14 +211,15 @@ fn a_managed_plugin_and_its_upgrade() {
             .daemon("docker-registry serve $LAB/registry.yml", "curl -sf http://127.0.0.1:5000/v2/")
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/docker-plugin/build");
-    let build = |name: &str| {
+    let build = |name: &str, images: &str| {
         let line = format!(
-            "export DOCKER=\"env {DOCKER}\" VOLDRIVER=$PLUGINS/voldriver; {} $LAB/plugin {name}",
+            "export DOCKER=\"env {DOCKER}\" VOLDRIVER=$PLUGINS/voldriver IMAGES={images}
+             {} $LAB/plugin {name}",
             script.display()
         );
         engine.node.enclosure().sh(&line)
     };
-    build("cleat");
+    build("cleat", "");
     docker("plugin enable cleat");
     docker("volume create -d cleat data");
     docker("volume create -d cleat -o type=tmpfs -o size=4m mem");
@@ -188,7 +230,11 @@ fn a_managed_plugin_and_its_upgrade() {
     assert_eq!(docker("run --rm --network none -v mem:/mem busybox cat /mem/f"), "hi\n");
     docker("rm -f one");
 
-    build("127.0.0.1:5000/voldriver:2");
+    let image = "volume create -d cleat -o backing=image -o size=8m img";
+    let refused = engine.node.enclosure().try_sh(&format!("{DOCKER} {image} 2>&1")).unwrap_err();
+    assert!(refused.contains("mkfs.ext4: not found"), "{refused}");
+
+    build("127.0.0.1:5000/voldriver:2", "yes");
     docker("plugin push 127.0.0.1:5000/voldriver:2");
     docker("plugin disable -f cleat");
     docker(
@@ -196,8 +242,12 @@ fn a_managed_plugin_and_its_upgrade() {
     );
     docker("plugin enable cleat");
     assert_eq!(docker("run --rm --network none -v data:/data busybox cat /data/f"), "kept\n");
-    assert_eq!(docker("volume ls -q"), "data\nmem\n");
-    docker("volume rm data mem");
+    docker(image);
+    let full = "dd if=/dev/zero of=/img/f bs=1M count=20 2>&1; df -k /img | tail -n 1";
+    let said = docker(&format!("run --rm --network none -v img:/img busybox sh -c '{full}'"));
+    assert!(said.contains("No space left") && said.contains("/dev/loop"), "{said}");
+    assert_eq!(docker("volume ls -q"), "data\nimg\nmem\n");
+    docker("volume rm data img mem");
     docker("plugin disable cleat");
     docker("plugin rm cleat");
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use cleat_tests::{Enclosure, Lab, Namespace, Transport, busybox_root, ranges, require};
+use cleat_tests::{
+    Enclosure, Lab, Namespace, Transport, busybox_root, ranges, require, wait_until,
+};
 use serde_json::{Value, json};
 
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::Udp];
@@ -103,6 +105,42 @@ fn containers_of_podman() {
     podman.end("two", two);
     assert!(lab.leased("podman").is_empty());
     lab.assert_as_before(&before);
+}
+
+/// As docs/operations.md says it, in an image of the program alone.
+#[test]
+fn netd_as_a_container() {
+    let lab = Lab::new();
+    let podman = Podman::prepare(&lab);
+    podman.enclosure.sh("mkdir -p $LAB/netd/bin; cp $PLUGINS/netd $LAB/netd/bin
+         tar -C $LAB/netd -cf $LAB/netd.tar .; mount --make-shared /run; mkdir -p /var/lib/cni");
+    podman.enclosure.sh("echo nameserver 192.0.2.2 >$LAB/resolv.conf");
+    podman.run("import $LAB/netd.tar netd");
+    podman.run(
+        "run -d --name netd --network host --pid host --cap-drop ALL \
+         --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE --cap-add SYS_ADMIN \
+         --cap-add SYS_PTRACE --cap-add DAC_OVERRIDE --security-opt apparmor=unconfined \
+         --security-opt seccomp=unconfined --security-opt unmask=ALL \
+         -v /run:/run:rslave -v /var/lib/cleat:/var/lib/cleat -v /var/lib/cni:/var/lib/cni \
+         -v /etc/cni:/etc/cni:ro -v $LAB/resolv.conf:/etc/resolv.conf:ro netd netd run",
+    );
+    let logs = || podman.run("logs netd 2>&1");
+    wait_until("it serves", || logs().contains("netd.started"));
+    let mut list = conflist(&lab);
+    list["plugins"][0]["embeddedDNS"] = json!(true);
+    let chain = lab.chain(list).capabilities(json!({}));
+    let container = lab.container();
+    let attached = chain.args("IgnoreUnknown=1;K8S_POD_NAME=one").attach(&container);
+    let answer = container.ns.look_up("10.88.0.1", "one", "A");
+    assert_eq!(answer.data, [attached.v4()], "{}", logs());
+    lab.host.set_sysctl("net/ipv4/ip_forward", "0");
+    wait_until("forwarding is on again", || {
+        lab.host.sysctl("net/ipv4/ip_forward").as_deref() == Some("1")
+    });
+    podman.run("stop -t 5 netd");
+    assert!(logs().contains("netd.stopped"));
+    assert!(container.ns.ping("10.88.0.1"), "containers stay connected");
+    podman.run("rm -f -t 0 netd");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cleat_tests::VolumeNode;
+use cleat_tests::{VolumeNode, require};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -135,6 +135,23 @@ fn backups_come_back_as_they_were() {
         assert!(node.get(name).is_none(), "{name} is left");
     }
     assert_eq!(node.get("v").unwrap()["Status"]["Mounts"], 0);
+}
+
+#[test]
+fn a_bar_shows_how_far_it_is_on_a_terminal() {
+    require(&[("script", "bsdutils")]);
+    let node = VolumeNode::new("");
+    node.create("v", json!({}));
+    let data = node.volumes().join("v/_data").display().to_string();
+    node.enclosure().sh(&format!("head -c 48M /dev/urandom >{data}/f"));
+    for line in ["backup v $LAB/v.tar.zst", "restore w $LAB/v.tar.zst"] {
+        let line = format!("$PLUGINS/cleat volume {line}");
+        let shown = node.enclosure().sh(&format!("script -qec '{line}' /dev/null"));
+        assert!(shown.contains("iB/s"), "{line}: {shown:?}");
+    }
+    // Elsewhere it would be in the way.
+    let plain = node.cleat("volume backup v $LAB/plain.tar.zst 2>&1");
+    assert!(!plain.contains("iB/s"), "{plain:?}");
 }
 
 #[test]

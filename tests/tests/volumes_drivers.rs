@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use cleat_tests::VolumeNode;
+use cleat_tests::{VolumeNode, require};
 use serde_json::json;
 
 #[test]
@@ -182,6 +182,22 @@ fn quotas_are_refused_with_what_the_file_system_lacks() {
         assert!(error.contains("project quotas") && error.contains("backing=image"), "{error}");
     }
     assert!(node.get("q").is_none());
+}
+
+/// As far as it shows where the kernel has no SELinux: what is written, and what is asked for.
+#[test]
+fn containers_may_use_them_on_hosts_with_selinux() {
+    require(&[("getfattr", "attr")]);
+    let node = VolumeNode::new(
+        "mount -t tmpfs none /sys/fs; mkdir /sys/fs/selinux; echo 1 >/sys/fs/selinux/enforce",
+    );
+    node.create("named", json!({}));
+    let path = node.mount("named", "1").display().to_string();
+    let label = node.enclosure().sh(&format!("getfattr -n security.selinux --only-values {path}"));
+    assert_eq!(label, "system_u:object_r:container_file_t:s0");
+    node.create("mem", json!({"type": "tmpfs"}));
+    let error = node.error("Mount", json!({"Name": "mem", "ID": "1"}));
+    assert!(error.contains("context"), "{error}");
 }
 
 #[test]

@@ -128,6 +128,38 @@ fn a_volume_that_hangs_keeps_no_other() {
 }
 
 #[test]
+fn uses_that_no_container_has_are_told_of() {
+    let node = VolumeNode::new("");
+    node.create("dir", json!({}));
+    node.create("mem", tmpfs());
+    let paths = ["dir", "mem"].map(|name| node.mount(name, "1").display().to_string());
+    let container = |path: &str| {
+        let line = format!(
+            "unshare -m --propagation private sh -ec 'mkdir -p $LAB/c; mount --bind {path} $LAB/c; \
+             : >$LAB/ready; exec sleep 600'"
+        );
+        node.enclosure().daemon(&line, "test -e $LAB/ready && rm $LAB/ready")
+    };
+    let counted_only = || {
+        let health = node.cleat("volume health");
+        let lines = health.lines().filter(|line| line.contains("no container has it"));
+        lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(counted_only(), ["dir", "mem"]);
+    let held = paths.each_ref().map(|path| container(path));
+    assert_eq!(counted_only(), [""; 0]);
+    let [dir, _mem] = held;
+    drop(dir);
+    assert_eq!(counted_only(), ["dir"]);
+    let driver = node.driver("");
+    assert_eq!(node.post("VolumeDriver.List", "").unwrap().0, 200);
+    assert!(driver.said().contains("`cleat volume reset dir` frees it"), "{}", driver.said());
+    assert!(!driver.said().contains("volume mem"), "{}", driver.said());
+    // Told, not settled.
+    assert_eq!(node.get("dir").unwrap()["Status"]["Mounts"], 1);
+}
+
+#[test]
 fn a_killed_driver_finds_its_mounts_again() {
     let node = VolumeNode::new("");
     for name in ["used", "unused", "unknown"] {

@@ -23,6 +23,13 @@ fn each_call_by_the_socket() {
         ("VolumeDriver.Create", r#"{"name":"a","opts":{}}"#, true, r#"{"Err":""}"#),
         ("VolumeDriver.Create", r#"{"Name":"a","Opts":{"o":"ro"}}"#, false, "other options"),
         ("VolumeDriver.Create", r#"{"Name":"b","Opts":{"sice":"1g"}}"#, false, "nearest is size"),
+        (
+            "VolumeDriver.Create",
+            r#"{"Name":"b","Opts":{"o":"password=geheim,password=anders"}}"#,
+            false,
+            "password=***",
+        ),
+        ("VolumeDriver.Create", r#"{"Name":"b","Opts":{"token":"geheim"}}"#, false, "token"),
         ("VolumeDriver.Create", r#"{"Name":"../b"}"#, false, "volume name"),
         ("VolumeDriver.Create", "", false, "no body"),
         ("VolumeDriver.Create", "[1]", false, "not a JSON object"),
@@ -50,7 +57,10 @@ fn each_call_by_the_socket() {
         assert_eq!(status == 200, *is_done, "{call} {body}: {status} {answer}");
         let text = answer.to_string();
         assert!(text.contains(part), "{call} {body}: {text}");
+        assert!(!text.contains("geheim") && !text.contains("anders"), "{call} {body}: {text}");
     }
+    let said = driver.said();
+    assert!(said.contains("password=***") && !said.contains("geheim"), "{said}");
     let (_, metrics) = exchange(&node.socket(), "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     assert!(
         metrics.contains(r#"voldriver_calls_total{call="Unmount",outcome="done"} 3"#),

@@ -215,6 +215,10 @@ fn said(finding: &Finding) -> String {
         Finding::NotMounted(name) => {
             format!("volume {name}: in use, and not mounted any more; its next use mounts it")
         }
+        Finding::CountedOnly(name, users) => format!(
+            "volume {name}: used by {users}, and no container has it; if nothing else on this host \
+             does, `cleat volume reset {name}` frees it"
+        ),
         Finding::Failed(name, text) => format!("volume {name}: {text}"),
     }
 }

@@ -85,7 +85,7 @@ fn firewalld(backend: &mut Netlink, findings: &mut Vec<Finding>) -> Result<()> {
     if tables.iter().any(|(_, name)| name == "firewalld") {
         findings.push(
             Finding::note("firewalld", "is running; containers' traffic passes its zones too")
-                .with_remedy("firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE, for each of `cleat network ls`, where traffic is dropped"),
+                .with_remedy("run netd, which puts links into a zone and takes them out; or, where traffic is dropped, firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE, for each of `cleat network ls`"),
         );
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::record::{AttachmentRecord, LinkPart, NetnsNote, Phase};
 use crate::ruleset::{self, LinkDns, LinkRules, Ruleset};
 use crate::undo::Undo;
 use crate::veth::Near;
-use crate::{Node, detach, device, ptp, service, veth, virtual_link};
+use crate::{Node, detach, device, ptp, service, tap, veth, virtual_link};
 
 /// The kernel needs 0.05 ms for it; a link that is down underneath may need for ever.
 pub(crate) const CARRIER: Duration = Duration::from_secs(10);
@@ -118,12 +118,18 @@ impl<'a> Making<'_, 'a> {
         undo: &mut Undo<'a>,
     ) -> Result<Vec<Interface>> {
         let driver = &self.plan.network.driver;
-        if self.over_link.is_some() && matches!(driver, Driver::Ptp | Driver::Dummy) {
-            let driver = if *driver == Driver::Ptp { "ptp" } else { "dummy" };
+        let nowhere = match driver {
+            Driver::Ptp => Some("ptp"),
+            Driver::Dummy => Some("dummy"),
+            Driver::Tap(_) => Some("tap"),
+            _ => None,
+        };
+        if let Some(driver) = nowhere.filter(|_| self.over_link.is_some()) {
             return Err(Error::LeadsNowhere { driver });
         }
         match (driver, virtual_link::kind_of(driver)) {
             (Driver::Bridge(driver), _) => self.on_bridge(driver, rtnl, record, undo),
+            (Driver::Tap(tap), _) => tap::attach(self, tap, (record, undo)),
             (Driver::Device(device), _) => device::attach(self, device, rtnl, (record, undo)),
             (_, Some(kind)) => virtual_link::attach(self, kind, rtnl, (record, undo)),
             (_, None) => ptp::attach(self, rtnl, record, undo),
@@ -396,7 +402,7 @@ fn recover(node: &Node, plan: &AttachmentPlan, lessor: &mut dyn Lessor) -> Resul
 
 fn link_part(plan: &AttachmentPlan) -> LinkPart {
     let network = &plan.network;
-    let kind = virtual_link::kind_of(&network.driver).map(|kind| kind.name().to_owned());
+    let kind = virtual_link::kind_name(&network.driver).map(str::to_owned);
     let pair = matches!(network.driver, Driver::Bridge(_) | Driver::Ptp);
     let host = pair.then(|| plan.id.host_link_name(0));
     let (master, on_bridge) = match &network.driver {

@@ -104,7 +104,8 @@ pub(crate) fn gateway_addresses(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet
     }
 }
 
-fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
+/// The gateways' addresses, on whichever link.
+pub(crate) fn addresses_of_gateways(plan: &BridgePlan, grants: &Grants) -> Vec<IpNet> {
     if !plan.gateway {
         return Vec::new();
     }
@@ -236,7 +237,9 @@ pub(crate) fn conflicts(
         for address in &all {
             let overlaps =
                 address.net.contains(&want.network()) || want.contains(&address.net.network());
-            if !overlaps || address.net.addr().is_loopback() {
+            // The VXLAN device has a single address out of the first block.
+            let beside = plan.overlay && is_single(&address.net);
+            if !overlaps || beside || address.net.addr().is_loopback() {
                 continue;
             }
             if !here(address.link) {

@@ -70,6 +70,24 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A link of another kind has the routing domain's name.
+    #[error("{name} exists and is a {found}, not a vrf; choose another vrfname")]
+    NotADomain {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        found: String,
+    },
+    /// The routing domain has another table.
+    #[error("vrf {name} has table {found}, not {wanted}; name that one, or none")]
+    DomainsTable {
+        /// The domain's name.
+        name: String,
+        /// The table that it has.
+        found: u32,
+        /// The table that is asked for.
+        wanted: u32,
+    },
     /// The bridge has another address in the gateway's subnet.
     #[error(
         "\"{bridge}\" already has an IP address different from {wanted}: {found}; remove it or set forceAddress"

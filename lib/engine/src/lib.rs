@@ -34,12 +34,14 @@ pub mod service;
 mod settings;
 pub mod source_routing;
 mod status;
+mod tap;
 pub mod tuning;
 mod undo;
 mod uninstall;
 mod veth;
 mod virtual_link;
 pub mod vlan_gateway;
+pub mod vrf;
 
 pub use attach::{Attached, Interface, attach};
 pub use bridge::MAX_PORTS;

@@ -64,7 +64,7 @@ pub(crate) fn host_link(master: &str) -> String {
 /// The host's macvlan answers for the host's addresses (`arp_ignore` is 0), and routes to the
 /// containers lead through it. IPv6 answers only for addresses of the link itself, so those of
 /// the master stand there too.
-fn give(node: &Node, rtnl: &mut Rtnl, master: &Link, to: &[IpAddr]) -> Result<()> {
+pub(crate) fn give(node: &Node, rtnl: &mut Rtnl, master: &Link, to: &[IpAddr]) -> Result<()> {
     let name = host_link(&master.name);
     let _lock = node.shared_locks().acquire(&name)?;
     if rtnl.link(&name)?.is_none() {

@@ -84,6 +84,8 @@ pub enum Driver {
     Vlan(VlanPlan),
     /// A link that leads nowhere.
     Dummy,
+    /// A link whose other end a program opens.
+    Tap(TapPlan),
     /// A device of the host's.
     Device(Device),
 }
@@ -176,6 +178,21 @@ pub struct VlanPlan {
     pub id: u16,
     /// The master is to be looked for in the container's namespace.
     pub master_in_container: bool,
+}
+
+/// A tap network's own settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapPlan {
+    /// It can be opened several times at once.
+    pub multi_queue: bool,
+    /// The user that may open it.
+    pub owner: Option<u32>,
+    /// The group that may.
+    pub group: Option<u32>,
+    /// Its SELinux context.
+    pub selinux: Option<String>,
+    /// A bridge in the container that it goes into.
+    pub bridge: Option<String>,
 }
 
 /// Which of the host's devices.

@@ -6,7 +6,7 @@ use cleat_nft::{Backend, Netlink};
 use crate::bridge::MAX_PORTS;
 use crate::error::{Error, Result};
 use crate::plan::{Driver, NetworkPlan};
-use crate::virtual_link;
+use crate::{tap, virtual_link};
 
 /// The first reason why an attach would fail.
 pub fn status(network: &NetworkPlan) -> Result<()> {
@@ -24,6 +24,7 @@ pub fn status(network: &NetworkPlan) -> Result<()> {
                 }
             }
         }
+        Driver::Tap(_) => tap::status()?,
         driver => {
             if let Some(kind) = virtual_link::kind_of(driver) {
                 virtual_link::status(&mut rtnl, kind, driver)?;

@@ -5,13 +5,17 @@ use cleat_kernel::Rtnl;
 
 use crate::error::Result;
 use crate::ruleset::{Ruleset, conditions};
-use crate::{Node, bridge, forwarding, inventory, service, vlan_gateway};
+use crate::{Node, bridge, forwarding, inventory, overlay, service, vlan_gateway};
 
 /// Removes the ruleset, the bridges that we made and that have no ports left, and the notes of
 /// them. The bridges that were kept since something else is in them.
 pub fn uninstall(node: &Node) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     let mut rtnl = Rtnl::open()?;
+    for part in overlay::memberships(node)? {
+        overlay::segment::remove(node, &mut rtnl, &part.network)?;
+        overlay::forget(node, &part.network.name)?;
+    }
     for rules in inventory::links(node)? {
         if !rules.created {
             continue;

@@ -6,7 +6,7 @@ use std::path::Path;
 use cleat_kernel::change::Which;
 use cleat_kernel::link::iff;
 use cleat_kernel::{
-    Change, Link, LinkChange, Mac, Namespace, Operstate, Rtnl, VirtualKind, VirtualLink,
+    Change, Link, LinkChange, Mac, Namespace, Operstate, Rtnl, VirtualKind, VirtualLink, tap,
 };
 
 use crate::Node;
@@ -49,7 +49,15 @@ pub(crate) fn kind_of(driver: &Driver) -> Option<VirtualKind> {
         Driver::Ipvlan(plan) => Some(VirtualKind::Ipvlan { mode: plan.mode.number() }),
         Driver::Vlan(plan) => Some(VirtualKind::Vlan { id: plan.id }),
         Driver::Dummy => Some(VirtualKind::Dummy),
-        Driver::Bridge(_) | Driver::Ptp | Driver::Device(_) => None,
+        Driver::Bridge(_) | Driver::Ptp | Driver::Device(_) | Driver::Tap(_) => None,
+    }
+}
+
+/// The kernel's name of the kind of link that a driver makes in the container alone.
+pub(crate) fn kind_name(driver: &Driver) -> Option<&'static str> {
+    match driver {
+        Driver::Tap(_) => Some(tap::KIND),
+        other => kind_of(other).map(VirtualKind::name),
     }
 }
 
@@ -198,11 +206,11 @@ pub(crate) fn status(rtnl: &mut Rtnl, kind: VirtualKind, driver: &Driver) -> Res
 
 /// What of the link itself is not as its plan says.
 pub(crate) fn check(link: &Link, driver: &Driver) -> std::result::Result<(), String> {
-    let Some(kind) = kind_of(driver) else { return Ok(()) };
+    let wanted = kind_name(driver);
     let name = &link.name;
-    if link.kind != kind.name() {
+    if let Some(wanted) = wanted.filter(|wanted| link.kind != *wanted) {
         let found = if link.kind.is_empty() { "hardware device" } else { link.kind.as_str() };
-        return Err(format!("interface {name} is a {found}, not a {}", kind.name()));
+        return Err(format!("interface {name} is a {found}, not a {wanted}"));
     }
     let differs = |what: &str, found: Option<u32>, wanted: u32| match found {
         Some(found) if found != wanted => {
@@ -210,6 +218,7 @@ pub(crate) fn check(link: &Link, driver: &Driver) -> std::result::Result<(), Str
         }
         _ => Ok(()),
     };
+    let Some(kind) = kind_of(driver) else { return Ok(()) };
     match kind {
         VirtualKind::Macvlan { mode, .. } => differs("macvlan mode", link.macvlan_mode, mode),
         VirtualKind::Ipvlan { mode } => {
@@ -242,7 +251,7 @@ pub(crate) fn remove(node: &Node, record: &AttachmentRecord, netns: Option<&Path
 }
 
 /// Under its name, and under that which an interrupted attach may have left it with.
-fn remove_all(netns: &Namespace, id: &AttachmentId, kind: &str) -> Result<()> {
+pub(crate) fn remove_all(netns: &Namespace, id: &AttachmentId, kind: &str) -> Result<()> {
     let mut rtnl = Rtnl::open_in(netns)?;
     for name in [&id.slot, &id.working_name()] {
         if let Some(link) = rtnl.link(name)?

@@ -69,12 +69,17 @@ pub fn remove(node: &Node, bridge: &str, network: Option<&str>) -> Result<()> {
 }
 
 /// The port goes with it.
-fn remove_link(name: &str) -> Result<()> {
+pub(crate) fn remove_link(name: &str) -> Result<()> {
     let mut rtnl = Rtnl::open()?;
     if let Some(link) = rtnl.link(name)?.filter(|link| link.kind == KIND) {
         rtnl.remove(Change::DeleteLink(Which::Index(link.index)))?;
     }
     Ok(())
+}
+
+/// The end that is a port of the bridge.
+pub(crate) fn port_of(name: &str) -> String {
+    format!("clgw{}", hashed_name(name, 10))
 }
 
 fn complete(rtnl: &mut Rtnl, name: &str, wanted: &[IpNet]) -> Result<Option<Link>> {
@@ -97,7 +102,7 @@ fn create(
     (plan, name): (&BridgePlan, &str),
     bridge: &Link,
 ) -> Result<()> {
-    let port = format!("clgw{}", hashed_name(name, 10));
+    let port = port_of(name);
     let pair = VethPair {
         name: &port,
         mac: Mac::from_hash(&digest_of(&["gateway port", &port])),

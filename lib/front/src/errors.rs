@@ -50,6 +50,8 @@ fn code_of(error: &Engine) -> u32 {
         Engine::InterfaceTaken { .. } => code::TAKEN,
         Engine::NotABridge { .. }
         | Engine::NotAGateway { .. }
+        | Engine::NotADomain { .. }
+        | Engine::DomainsTable { .. }
         | Engine::GatewayDiffers { .. }
         | Engine::Overlap { .. }
         | Engine::Shaped { .. } => code::CONFLICT,

@@ -27,6 +27,7 @@ pub mod start;
 mod sys;
 mod sys_mount;
 pub mod sysctl;
+pub mod tap;
 pub mod traffic;
 pub mod virtual_link;
 pub mod vxlan;

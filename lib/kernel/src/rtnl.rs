@@ -186,6 +186,16 @@ impl Rtnl {
         Ok(routes)
     }
 
+    /// The routes by a link, of all tables.
+    pub fn routes_of(&mut self, link: u32) -> Result<Vec<Route>> {
+        let by_link = |message: &mut Message<'_>| {
+            message.u32(4, link);
+        };
+        let mut routes = self.dump_routes(by_link, [0; 2])?;
+        routes.retain(|route| route.link.is_none_or(|by| by == link));
+        Ok(routes)
+    }
+
     /// The routes of the main table that drop what is sent there and have a protocol.
     pub fn blackholes(&mut self, protocol: u8) -> Result<Vec<Route>> {
         let mut routes = self.dump_routes(|_| {}, [protocol, RTN_BLACKHOLE])?;

@@ -59,8 +59,9 @@ pub enum PeerChange {
         key: Key,
         /// Where it is.
         endpoint: SocketAddr,
-        /// What may come from it, and goes to it; taken away from the peer that had it.
-        allowed: Vec<IpNet>,
+        /// What may come from it, and goes to it; taken away from the peer that had it. `None`: as
+        /// before. Said again, it would be nobody's for a moment, and packets would be lost.
+        allowed: Option<Vec<IpNet>>,
         /// Send a packet so often if there is nothing to send, in seconds; 0: never.
         keepalive: u16,
     },
@@ -172,13 +173,19 @@ fn attributes(change: &PeerChange) -> WireguardPeer {
             WireguardPeerAttribute::PublicKey(*key),
             WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
         ],
-        PeerChange::Set { key, endpoint, allowed, keepalive } => vec![
-            WireguardPeerAttribute::PublicKey(*key),
-            WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps),
-            WireguardPeerAttribute::Endpoint(*endpoint),
-            WireguardPeerAttribute::PersistentKeepalive(*keepalive),
-            WireguardPeerAttribute::AllowedIps(allowed.iter().map(allow).collect()),
-        ],
+        PeerChange::Set { key, endpoint, allowed, keepalive } => {
+            let mut all = vec![
+                WireguardPeerAttribute::PublicKey(*key),
+                WireguardPeerAttribute::Endpoint(*endpoint),
+                WireguardPeerAttribute::PersistentKeepalive(*keepalive),
+            ];
+            if let Some(allowed) = allowed {
+                let nets = allowed.iter().map(allow).collect();
+                all.push(WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps));
+                all.push(WireguardPeerAttribute::AllowedIps(nets));
+            }
+            all
+        }
     })
 }
 
@@ -259,7 +266,7 @@ mod tests {
             ["fd00::1/128", "10.1.0.0/16"].map(|net| net.parse().unwrap()).to_vec();
         for endpoint in ["192.0.2.1:51871", "[2001:db8::1]:51872"] {
             let endpoint = endpoint.parse().unwrap();
-            let allowed = allowed.clone();
+            let allowed = Some(allowed.clone());
             let change = PeerChange::Set { key: [7; 32], endpoint, allowed, keepalive: 5 };
             let message = WireguardMessage {
                 cmd: WireguardCmd::SetDevice,
@@ -289,7 +296,7 @@ mod tests {
         let change = PeerChange::Set {
             key: [7; 32],
             endpoint: "[2001:db8::1]:51872".parse().unwrap(),
-            allowed: vec!["fd00::1/128".parse().unwrap(), "fd00::2/128".parse().unwrap()],
+            allowed: Some(["fd00::1/128", "fd00::2/128"].map(|net| net.parse().unwrap()).to_vec()),
             keepalive: 5,
         };
         let peers = WireguardAttribute::Peers(vec![attributes(&change); AT_ONCE]);

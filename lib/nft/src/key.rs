@@ -194,6 +194,12 @@ impl Key {
         self.field(Type::Mark, &mark.to_ne_bytes())
     }
 
+    /// Adds a VXLAN network identifier, as [`Select::Vni`](crate::Select::Vni) reads it.
+    #[must_use]
+    pub fn vni(self, vni: u32) -> Self {
+        self.field(Type::Mark, &(vni << 8).to_be_bytes())
+    }
+
     /// The bytes, as the kernel has them.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -27,6 +27,8 @@ fn assert_listed(table: Table, chain: Option<Base>, cases: Vec<(Vec<Vec<Expr>>, 
     t.add_table(table).add_chain(table, "c", chain).add_chain(table, "other", None);
     t.add_set(table, Set::new("names", &[Type::IfName]));
     t.add_set(table, Set::new("pairs", &[Type::IfName, Type::Ether, Type::Ipv4]));
+    t.add_set(table, Set::new("segments", &[Type::Service, Type::Mark]));
+    t.add_elements(table, "segments", vec![Element::new(Key::new().port(4789).vni(4100))]);
     t.add_set(table, Set::map("v", &[Type::IfName], &[Type::Verdict]));
     let (rules, want): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
     for rule in rules {
@@ -91,6 +93,11 @@ fn filter_rules_read_as_meant() {
             (vec![match_in(&[Select::Iifname], "names"), accept()], "iifname @names accept"),
             (vec![match_not_in(&[Select::Oifname], "names"), accept()], "oifname != @names accept"),
             (vec![vmap(&[Select::Oifname], "v")], "oifname vmap @v"),
+            (vec![ne(Select::Iifname, b"clwg"), drop_packet()], "iifname != \"clwg*\" drop"),
+            (
+                vec![match_l4proto(17), match_in(&[Select::Dport, Select::Vni], "segments")],
+                "udp dport . @th,96,32 @segments",
+            ),
         ],
     );
 }

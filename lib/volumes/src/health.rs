@@ -3,6 +3,7 @@
 use cleat_records::time::rfc3339;
 
 use crate::folders::needs_mount;
+use crate::holders::Elsewhere;
 use crate::mounting::mounted;
 use crate::spec::{Backing, Driver};
 use crate::volumes::{Volume, Volumes};
@@ -51,6 +52,16 @@ impl Volumes {
                 )),
                 _ => {}
             }
+        }
+        if !uses.is_unused()
+            && let Ok(true) = self.is_held_by_count_alone(record, uses, &Elsewhere::look())
+        {
+            health.notes.push(format!(
+                "used by {}, and no container has it; if nothing else on this host does, `cleat \
+                 volume reset {}` frees it",
+                uses.named(),
+                record.name
+            ));
         }
         if let Some(figures) = &volume.figures
             && figures

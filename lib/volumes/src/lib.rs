@@ -13,6 +13,7 @@ mod error;
 mod figures;
 mod folders;
 mod health;
+mod holders;
 mod mounting;
 mod name;
 mod options;

@@ -9,6 +9,7 @@ use cleat_kernel::mount_table::MountTable;
 
 use crate::error::Result;
 use crate::folders::{GONE, NEW, needs_mount};
+use crate::holders::Elsewhere;
 use crate::mounting::{Deadline, absent, mounted};
 use crate::name::VolumeName;
 use crate::record::{self, Phase};
@@ -25,6 +26,8 @@ pub enum Finding {
     Unaccounted(String),
     /// It is used, and not mounted any more; the next use mounts it again.
     NotMounted(String),
+    /// It is used, and no container has it: its user may be gone, or use its path as it is.
+    CountedOnly(String, String),
     /// It could not be looked at, or settled.
     Failed(String, String),
 }
@@ -59,6 +62,25 @@ impl Volumes {
                 Ok(finding) => findings.extend(finding),
                 Err(error) if error.is_no_volume() => self.forget(name),
                 Err(error) => findings.push(Finding::Failed(name.to_string(), error.to_string())),
+            }
+        }
+        findings.extend(self.counted_only()?);
+        Ok(findings)
+    }
+
+    /// Containers that died with their engine, or never were: only who started them knows.
+    fn counted_only(&self) -> Result<Vec<Finding>> {
+        let mut elsewhere = None;
+        let mut findings = Vec::new();
+        for name in self.touched()? {
+            let Ok(volume) = self.get(&name) else { continue };
+            let (record, uses) = (&volume.record, &volume.uses);
+            if uses.is_unused() {
+                continue;
+            }
+            let elsewhere = elsewhere.get_or_insert_with(Elsewhere::look);
+            if self.is_held_by_count_alone(record, uses, elsewhere)? {
+                findings.push(Finding::CountedOnly(name, uses.named()));
             }
         }
         Ok(findings)

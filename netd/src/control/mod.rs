@@ -123,6 +123,7 @@ fn all(shared: Arc<Shared>) -> Router {
         .route("/v1/overlay/nodes", get(overlay::nodes))
         .route("/v1/overlay/nodes/{node}", get(overlay::node))
         .route("/v1/overlay/nodes/{node}/forget", post(overlay::forget))
+        .route("/v1/overlay/rotate-key", post(overlay::rotate_key))
         .route("/v1/overlay/drain", post(overlay::drain))
         .route("/v1/dns/flush", post(dns::flush))
         .route("/v1/dns/query", post(dns::query));

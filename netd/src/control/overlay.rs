@@ -9,20 +9,27 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::JsonRejection;
-use cleat_engine::overlay::{Membership, OverlayNetwork, memberships};
+use cleat_engine::Node as EngineNode;
+use cleat_engine::kernel::Rtnl;
+use cleat_engine::overlay::{Membership, OverlayNetwork, memberships, wireguard};
 use cleat_engine::plan::Inbound;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::refusal::Refusal;
 use super::{Outcome, State, with_node};
 use crate::daemon::Shared;
 use crate::overlay::view::State as View;
-use crate::overlay::{ControlPlane, Engine, Error, NetworkRequest, NodeReport, conflist_path};
+use crate::overlay::{
+    ControlPlane, Engine, Error, NetworkRequest, NodeReport, Request, conflist_path,
+};
 
 /// A network that was just made or removed is seen by this node soon.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// Leaving a network that no container is on takes this long.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[derive(Serialize)]
@@ -184,10 +191,15 @@ pub(super) async fn create(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Outcome<Network> {
     let Json(asked) = asked?;
+    if asked.encrypted {
+        // Not made where it could not be used.
+        let probe = |_: &Shared, _: &EngineNode| Ok(wireguard::probe(&mut Rtnl::open()?)?);
+        with_node(shared.0.clone(), probe).await?;
+    }
     let plane = plane(&shared)?.clone();
     let network = plane.create_network(&asked.into_request()).await?;
     let file = conflist_path(&shared.options.dirs.net, &network.name);
-    seen(|| file.exists()).await;
+    seen(|| file.exists(), SEEN_WITHIN).await;
     if !file.exists() {
         return Err(Refusal::internal(format!(
             "network {} is made, but this node has not written {} yet; see cleat status",
@@ -201,9 +213,17 @@ pub(super) async fn create(
 
 pub(super) async fn remove(shared: State, Path(name): Path<String>) -> Outcome<Named> {
     let plane = plane(&shared)?;
+    // This node need not linger.
+    if let Ok(network) = known(plane, &name)
+        && !plane.held(&network.id).is_empty()
+    {
+        shared.requests.ask(Request::Leave(name.clone()));
+        shared.attached.wake();
+        seen(|| plane.held(&network.id).is_empty(), LEFT_WITHIN).await;
+    }
     plane.remove_network(&name).await?;
     let file = conflist_path(&shared.options.dirs.net, &name);
-    seen(|| !file.exists()).await;
+    seen(|| !file.exists(), SEEN_WITHIN).await;
     Ok(Json(Named { name }))
 }
 
@@ -236,6 +256,8 @@ pub(super) async fn forget(shared: State, Path(text): Path<String>) -> Outcome<D
         return Err(Refusal::invalid("this is the node itself; to empty it: cleat node drain"));
     }
     plane.forget(&id).await?;
+    shared.requests.ask(Request::ForgetKey(id.to_string()));
+    shared.attached.wake();
     shared.events.tell("overlay.forgotten", &*id, format!("node {text} is forgotten"));
     Ok(Json(Done { text: format!("node {text} is forgotten; its blocks are free") }))
 }
@@ -273,6 +295,18 @@ impl From<Error> for Refusal {
             _ => Self::internal(error.to_string()),
         }
     }
+}
+
+pub(super) async fn rotate_key(shared: State) -> Outcome<Done> {
+    let (sender, answer) = oneshot::channel();
+    plane(&shared)?;
+    shared.requests.ask(Request::RotateKey(sender));
+    shared.attached.wake();
+    let outcome = answer.await.map_err(|error| Refusal::internal(error.to_string()))?;
+    outcome.map_err(|error| Refusal::invalid(error.to_string()))?;
+    let text = "the new key is offered to the other nodes, and is used once all that are up have \
+                it; cleat events tells";
+    Ok(Json(Done { text: text.to_owned() }))
 }
 
 fn by(plane: &ControlPlane, text: &str) -> Result<Arc<str>, Refusal> {
@@ -380,8 +414,8 @@ impl Asked {
     }
 }
 
-async fn seen(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + SEEN_WITHIN;
+async fn seen(is_so: impl Fn() -> bool, within: Duration) {
+    let deadline = Instant::now() + within;
     while !is_so() && Instant::now() < deadline {
         sleep(LOOK_AGAIN).await;
     }

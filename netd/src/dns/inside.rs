@@ -10,6 +10,7 @@ use cleat_engine::nft::{
 };
 use cleat_engine::service::DNS_PORT;
 
+use super::kept::Halves;
 use super::listeners::Listening;
 use super::socket::{self, Pair, Refused};
 use crate::error::{Error, Result};
@@ -61,7 +62,7 @@ pub(super) fn listen(entry: &Entry) -> Result<Option<Made>> {
 fn make() -> Result<Made> {
     // Bound before the loopback is up, answers would leave from another address.
     loopback_up()?;
-    let pair = match socket::listen_at(SocketAddr::new(IpAddr::V4(ADDRESS), 0)) {
+    let pair = match socket::listen_at(SocketAddr::new(IpAddr::V4(ADDRESS), 0), Halves::default()) {
         Ok(pair) => pair,
         Err(Refused::Failed(error)) => return Err(error),
         Err(Refused::Taken) => {

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::answerer::{Answerer, Point};
 use super::inside::Inside;
+use super::kept::{self, Kept};
 use super::socket::{self, Pair, Refused};
 use super::udp::Inlets;
 use super::{inside, tcp};
@@ -45,22 +46,26 @@ pub struct Listeners {
     of_links: Vec<IpAddr>,
     of_networks: Vec<IpAddr>,
     open: BTreeMap<IpAddr, Listening>,
+    kept: Kept,
     inside: HashMap<String, Inside>,
 }
 
 /// A pair of sockets that are served.
 pub(super) struct Listening {
+    /// Where the service manager keeps it, if it does.
+    kept: Option<SocketAddr>,
     udp: u64,
     tcp: JoinHandle<()>,
 }
 
 impl Listeners {
-    /// Listens nowhere yet.
+    /// Listens nowhere yet; what was kept of an earlier daemon's sockets is used first.
     pub fn new(
         node: Node,
         answerer: Arc<Answerer>,
         events: Arc<Events>,
         runtime: Handle,
+        kept: Kept,
     ) -> Result<Self> {
         Ok(Self {
             node,
@@ -74,6 +79,7 @@ impl Listeners {
             of_links: Vec::new(),
             of_networks: Vec::new(),
             open: BTreeMap::new(),
+            kept,
             inside: HashMap::new(),
         })
     }
@@ -84,6 +90,7 @@ impl Listeners {
         if let Err(error) = self.settle_gateways(changed, &mut troubles) {
             troubles.insert(error.to_string());
         }
+        self.kept.close();
         self.settle_insides(&mut troubles);
         let troubles =
             troubles.into_iter().map(|text| Trouble::new("names.trouble", "listener", text));
@@ -162,10 +169,12 @@ impl Listeners {
     }
 
     fn open_at(&mut self, address: IpAddr) -> std::result::Result<(), Refused> {
-        let pair = socket::listen_at(SocketAddr::new(address, self.served.port))?;
+        let at = SocketAddr::new(address, self.served.port);
+        let pair = socket::listen_at(at, self.kept.claim(at))?;
+        kept::keep(at, &pair);
         let point = Point::Gateway(address);
         let listening = self.serve(pair, &point).map_err(Refused::Failed)?;
-        self.open.insert(address, listening);
+        self.open.insert(address, Listening { kept: Some(at), ..listening });
         Ok(())
     }
 
@@ -174,20 +183,18 @@ impl Listeners {
         let _entered = self.runtime.enter();
         let tcp = tcp::serve(pair.tcp, point.clone(), self.answerer.clone())?;
         let udp = self.inlets.add(pair.udp, point.clone())?;
-        Ok(Listening { udp, tcp })
+        Ok(Listening { kept: None, udp, tcp })
     }
 
     fn close(&self, listening: Listening) {
-        self.inlets.remove(listening.udp);
-        listening.tcp.abort();
+        close(&self.inlets, &listening);
     }
 
     fn close_later(&self, listening: Listening) {
         let inlets = self.inlets.clone();
         self.runtime.spawn(async move {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            inlets.remove(listening.udp);
-            listening.tcp.abort();
+            close(&inlets, &listening);
         });
     }
 
@@ -239,5 +246,13 @@ impl Listeners {
         let listener = service::Listener { ports: made.ports };
         service::announce_inside(&self.node, record, &listener)?;
         Ok(())
+    }
+}
+
+fn close(inlets: &Inlets, listening: &Listening) {
+    inlets.remove(listening.udp);
+    listening.tcp.abort();
+    if let Some(at) = listening.kept {
+        kept::forget(at);
     }
 }

@@ -6,6 +6,7 @@ mod backlog;
 pub mod forward;
 mod framing;
 mod inside;
+mod kept;
 mod listeners;
 pub mod question;
 mod reply;
@@ -14,5 +15,6 @@ mod tcp;
 mod udp;
 mod zone;
 
+pub use kept::Kept;
 pub use listeners::{Changed, Listeners};
 pub use zone::full_name;

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
+use super::kept::Halves;
 use crate::error::{Error, Result};
 
 /// Questions that came and could not be read yet, in bytes; the kernel's default holds some 200.
@@ -26,19 +27,35 @@ pub(super) enum Refused {
     Failed(Error),
 }
 
-/// Listens at an address by both transports.
-pub(super) fn listen_at(address: SocketAddr) -> std::result::Result<Pair, Refused> {
+/// Listens at an address by both transports, with what was kept of the pair.
+pub(super) fn listen_at(address: SocketAddr, kept: Halves) -> std::result::Result<Pair, Refused> {
     let refuse = |errno: Errno| match errno {
         Errno::ADDRINUSE => Refused::Taken,
         errno => Refused::Failed(Error::socket("listen at", address)(errno.into())),
     };
-    let udp = open(address, SocketType::DGRAM).map_err(refuse)?;
+    let udp = match kept.udp {
+        Some(udp) => udp,
+        None => datagrams_at(address).map_err(refuse)?,
+    };
+    let tcp = match kept.tcp {
+        Some(tcp) => tcp,
+        None => streams_at(address).map_err(refuse)?,
+    };
+    Ok(Pair { udp, tcp })
+}
+
+fn datagrams_at(address: SocketAddr) -> std::result::Result<UdpSocket, Errno> {
+    let udp = open(address, SocketType::DGRAM)?;
     // More than the limit is allowed to the privileged only; without, the limit will do.
     let _ = sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER)
         .or_else(|_| sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER));
-    let tcp = open(address, SocketType::STREAM).map_err(refuse)?;
-    listen(&tcp, BACKLOG).map_err(refuse)?;
-    Ok(Pair { udp: UdpSocket::from(udp), tcp: TcpListener::from(tcp) })
+    Ok(udp.into())
+}
+
+fn streams_at(address: SocketAddr) -> std::result::Result<TcpListener, Errno> {
+    let tcp = open(address, SocketType::STREAM)?;
+    listen(&tcp, BACKLOG)?;
+    Ok(tcp.into())
 }
 
 /// The port that a socket was given.

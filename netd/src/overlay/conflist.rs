@@ -11,7 +11,7 @@ use cleat_engine::plan::Inbound;
 use cleat_engine::records::time::rfc3339;
 use cleat_engine::records::{Durability, write_atomic};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
@@ -87,20 +87,23 @@ fn write(folder: &Path, network: &OverlayNetwork, data_dir: Option<&Path>) -> Re
 
 fn document(network: &OverlayNetwork, data_dir: Option<&Path>) -> Value {
     let is_internal = network.inbound == Inbound::Internal;
-    let mut plugin = json!({
-        "type": "overlay",
-        "subnets": network.subnets,
-        "inboundPolicy": if is_internal { "internal" } else { "published" },
-        "capabilities": {"ips": true, "mac": true},
-    });
+    let capabilities = match network.dns {
+        true => json!({"aliases": true, "dns": true, "ips": true, "mac": true}),
+        false => json!({"ips": true, "mac": true}),
+    };
+    let mut plugin = Map::from_iter([
+        ("type".to_owned(), "overlay".into()),
+        ("subnets".to_owned(), json!(network.subnets)),
+        ("inboundPolicy".to_owned(), if is_internal { "internal" } else { "published" }.into()),
+        ("capabilities".to_owned(), capabilities),
+    ]);
     if network.dns {
-        plugin["embeddedDNS"] = true.into();
-        plugin["capabilities"] = json!({"aliases": true, "dns": true, "ips": true, "mac": true});
+        plugin.insert("embeddedDNS".to_owned(), true.into());
     }
     if let Some(folder) = data_dir {
-        plugin["dataDir"] = json!(folder);
+        plugin.insert("dataDir".to_owned(), json!(folder));
     }
-    let mut plugins = vec![plugin];
+    let mut plugins = vec![Value::Object(plugin)];
     if !is_internal {
         plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
     }
@@ -145,7 +148,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let theirs = path(folder, "theirs");
-        std::fs::write(&theirs, r#"{"name": "theirs", "plugins": []}"#).unwrap();
+        let text = br#"{"name": "theirs", "plugins": []}"#;
+        write_atomic(&theirs, text, 0o644, Durability::Runtime).unwrap();
         let all = [network("all", "a"), network("theirs", "b")];
         let errors = settle(folder, &all, None);
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();

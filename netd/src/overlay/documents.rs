@@ -9,6 +9,7 @@ use cleat_engine::records::Document;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
+use super::wireguard::Announcement;
 
 /// Who owns a block, or a single address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +55,9 @@ pub struct Host {
     pub addresses: Vec<IpAddr>,
     /// The version of netd.
     pub version: String,
-    /// Its WireGuard keys, the one in use first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<String>,
+    /// Its WireGuard keys, signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announcement: Option<Box<Announcement>>,
 }
 
 /// Which boot and process of a node is in charge.

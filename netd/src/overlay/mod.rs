@@ -23,6 +23,7 @@ pub mod wireguard;
 pub use config::{Engine, EtcdConfig, OverlayConfig};
 pub(crate) use conflist::path as conflist_path;
 pub use error::{Error, Result};
+pub(crate) use member::{Request, Requests};
 pub use plane::{ControlPlane, NodeReport, Running, Setup, open_store};
 pub use request::NetworkRequest;
 pub(crate) use start::start;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cleat_engine::overlay::OverlayNetwork;
 
-use super::documents::{self, Claim, VniHolder, decode, encode};
+use super::documents::{self, Claim, Host, VniHolder, decode, encode};
 use super::error::{Error, Result};
 use super::keys::{self, Key};
 use super::request::{LAST_VNI, NetworkRequest};
@@ -165,7 +165,8 @@ pub async fn remove(store: &dyn Store, name: &str) -> Result<()> {
         let network = documents::decode_network(&key, name, &entry.value)?;
         let claims = store.list(&keys::claims(&network.id)).await?;
         if !claims.entries.is_empty() {
-            return Err(in_use(name, &claims));
+            let hosts = store.list(&keys::hosts()).await?;
+            return Err(in_use(name, &claims, &hosts));
         }
         let txn = Txn::new(
             [
@@ -193,13 +194,15 @@ pub(super) fn missing(name: &str) -> Error {
     Error::Missing { kind: "network", name: name.to_owned(), hint: "see `cleat network ls`" }
 }
 
-fn in_use(name: &str, claims: &Listing) -> Error {
-    let owners: BTreeSet<String> = claims
-        .entries
-        .iter()
-        .filter_map(|entry| Some(decode::<Claim>(&entry.key, &entry.value).ok()?.node))
-        .collect();
-    let owners: Vec<String> = owners.into_iter().collect();
+fn in_use(name: &str, claims: &Listing, hosts: &Listing) -> Error {
+    let owner = |entry: &Entry| Some(decode::<Claim>(&entry.key, &entry.value).ok()?.node);
+    let owners: BTreeSet<String> = claims.entries.iter().filter_map(owner).collect();
+    let called = |id: &String| {
+        let host = hosts.entries.iter().find(|entry| entry.key == keys::host(id));
+        let host = host.and_then(|entry| decode::<Host>(&entry.key, &entry.value).ok());
+        host.map_or_else(|| id.clone(), |host| format!("{} ({id})", host.name))
+    };
+    let owners: Vec<String> = owners.iter().map(called).collect();
     Error::InUse {
         network: name.to_owned(),
         users: format!(

@@ -285,7 +285,8 @@ mod tests {
             (first.subnets.as_slice(), first.block_v4),
             ([net("10.128.0.0/16")].as_slice(), 24)
         );
-        let second = request(|r| r.ipv6 = true).resolve(&[first.clone()], "2", 4097, 0).unwrap();
+        let second =
+            request(|r| r.ipv6 = true).resolve(std::slice::from_ref(&first), "2", 4097, 0).unwrap();
         assert_eq!(second.subnets[0], net("10.129.0.0/16"));
         let v6 = second.subnets[1];
         assert_eq!((v6.prefix_len(), second.block_length(&v6)), (64, 80));
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!(small.block_v4, 28);
         for subnet in ["10.128.0.0/16", "10.128.7.0/24", "10.0.0.0/8"] {
             let error = request(|r| r.subnets = vec![net(subnet)])
-                .resolve(&[first.clone()], "4", 1, 0)
+                .resolve(std::slice::from_ref(&first), "4", 1, 0)
                 .unwrap_err()
                 .to_string();
             assert!(error.contains("overlaps 10.128.0.0/16 of overlay network \"all\""), "{error}");

@@ -5,6 +5,7 @@
 mod etcd;
 mod lab;
 mod over_etcd;
+mod scale;
 mod trouble;
 
 use std::time::Duration;
@@ -87,7 +88,7 @@ async fn addresses_are_claimed_alone_or_granted_by_the_owner_of_their_block() {
     // An owner that does not answer is named.
     a.client.cut(true);
     let error = b.plane.address(&network, wanted, Duration::from_millis(300)).await.unwrap_err();
-    assert!(error.to_string().contains("(a, up) has not answered"), "{error}");
+    assert!(error.to_string().contains("(a, up), has not answered"), "{error}");
     for wrong in ["10.1.0.1".parse().unwrap(), subnet.network()] {
         let error = b.plane.address(&network, wrong, patience).await.unwrap_err();
         assert!(matches!(error, Error::Address { .. }), "{error}");

@@ -57,6 +57,7 @@ async fn a_store_that_went_back_is_told_what_it_forgot() {
         let of_b = b.plane.claim(&network, &subnet, &[]).await.unwrap();
         let fixed = network.static_range(&subnet).unwrap().hosts().nth(5).unwrap();
         b.plane.address(&network, fixed, Duration::from_secs(5)).await.unwrap();
+        eventually(|| a.plane.view().read(|s| s.claims(&network.id).count()) == 3).await;
         lab.memory.restore(before, cluster);
         let is_told = |node: &crate::lab::Node| {
             node.plane.view().read(|s| {
@@ -69,6 +70,7 @@ async fn a_store_that_went_back_is_told_what_it_forgot() {
                     .iter()
                     .all(cleat_netd::overlay::claims::Held::is_usable)
         };
+        eventually(|| lab.memory.snapshot().keys["epoch"].0.contains("\"number\":1")).await;
         eventually(|| is_told(&a) && is_told(&b)).await;
         // Nothing new is claimed until all have had the time to tell theirs.
         let error = a.plane.claim(&network, &subnet, &[of_a]).await.unwrap_err().to_string();

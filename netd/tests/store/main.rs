@@ -5,6 +5,7 @@
 mod cases;
 mod etcd;
 mod restarts;
+mod secured;
 
 use std::sync::Arc;
 

@@ -103,7 +103,9 @@ async fn etcd_comes_again_and_its_compaction_is_said() {
     assert!(store.keep(lease).await.unwrap(), "leases outlive the process");
     let now = store.list(&Range::all()).await.unwrap();
     assert_eq!(now.at, Position { revision: last, ..at });
-    server.compact(last);
+    let endpoints = server.config("/").endpoints;
+    let mut admin = etcd_client::Client::connect(endpoints, None).await.unwrap();
+    admin.compact(last, None).await.unwrap();
     let mut feed =
         store.watch(&Range::all(), Position { revision: at.revision - 1, ..at }).await.unwrap();
     let batch = tokio::time::timeout(Duration::from_secs(10), feed.next()).await.unwrap();

@@ -1,5 +1,8 @@
 //! An overlay network in the ruleset: both of its devices lead to containers of one network.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use cleat_kernel::Rtnl;
 
 use super::devices::gateway;
@@ -7,6 +10,7 @@ use super::network::{OverlayNetwork, bridge_name, vxlan_name};
 use super::segment::Segment;
 use crate::error::Result;
 use crate::plan::Inbound;
+use crate::ruleset::sources::Sources;
 use crate::ruleset::{LinkRules, Ruleset};
 use crate::{Node, forwarding};
 
@@ -43,7 +47,20 @@ pub(super) fn links(node: &Node, rtnl: &mut Rtnl, segment: &Segment, switched: b
     Ok(())
 }
 
-/// Forgets what is stored of the network.
-pub(super) fn forget(_node: &Node, _network: &OverlayNetwork) -> Result<()> {
-    Ok(())
+/// Lets the peers' packets in, before there is a device that hears them. Those that are known stay
+/// while not all are.
+pub(super) fn sources(node: &Node, segment: &Segment) -> Result<()> {
+    let network = &segment.network;
+    let mut ruleset = Ruleset::open(node);
+    let mut from: BTreeSet<IpAddr> = segment.peers.iter().map(|peer| peer.outer).collect();
+    if !segment.complete {
+        from.extend(ruleset.stored_sources(&network.name)?.into_iter().flat_map(|old| old.from));
+    }
+    ruleset.set_sources(&Sources {
+        network: network.name.clone(),
+        vni: network.vni,
+        port: network.port,
+        encrypted: network.encrypted,
+        from,
+    })
 }

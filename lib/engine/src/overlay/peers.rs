@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use cleat_kernel::{Change, Mac, Route, Rtnl};
+use cleat_kernel::{Change, Mac, Refused, Route, Rtnl};
 use ipnet::IpNet;
 
 use super::devices::Devices;
@@ -19,53 +19,100 @@ pub(super) fn apply(
     devices: &Devices,
     applied: &mut Applied,
 ) -> Result<()> {
-    let fdb = Difference::of(wanted_fdb(segment), present_fdb(rtnl, devices)?);
-    let neighbours = Difference::of(wanted_neighbours(segment), present_neighbours(rtnl, devices)?);
-    let routes = Difference::of(wanted_routes(segment, devices), present_routes(rtnl, devices)?);
-    let proxies = Difference::of(proxied(segment), present_proxies(rtnl, devices)?);
-    for (added, moved) in [fdb.counts(), neighbours.counts(), routes.counts(), proxies.counts()] {
-        applied.added += added;
-        applied.moved += moved;
+    let mut tables = Tables::compare(rtnl, segment, devices)?;
+    tables.count(segment.complete, applied);
+    applied.refused.extend(errors_of(tables.set(rtnl, segment, devices)?));
+    if segment.complete {
+        applied.refused.extend(errors_of(tables.drop_rest(rtnl, devices)?));
     }
-    let (bridge, link) = (devices.bridge, devices.vxlan);
-    // The way to a peer is remembered with the address that packets left from.
-    let kept = fdb.kept.iter().filter(|_| devices.relocated).flat_map(|&(mac, remote)| {
-        [Change::DeleteFdb { link, mac }, Change::Fdb { link, mac, remote }]
-    });
-    let set_fdb = fdb.set.iter().map(|&(mac, remote)| Change::Fdb { link, mac, remote });
-    let set_neighbours =
-        neighbours.set.iter().map(|&(address, mac)| Change::Neighbour { link, address, mac });
-    let set_routes = routes.set.iter().map(|(key, way)| Change::SetRoute(route(key, *way)));
-    let set_proxies =
-        proxies.set.iter().map(|&(address, ())| Change::Proxy { link: bridge, address });
-    let refused = rtnl.apply_all(
-        kept.chain(set_fdb).chain(set_neighbours).chain(set_routes).chain(set_proxies),
-    )?;
-    applied.refused.extend(errors_of(refused));
-    if !segment.complete {
-        return Ok(());
-    }
-    for gone in [fdb.gone.len(), neighbours.gone.len(), routes.gone.len(), proxies.gone.len()] {
-        applied.removed += gone;
-    }
-    let drop_proxies =
-        proxies.gone.iter().map(|&(address, ())| Change::DeleteProxy { link: bridge, address });
-    let drop_routes = routes.gone.iter().map(|(key, way)| Change::DeleteRoute(route(key, *way)));
-    let drop_neighbours =
-        neighbours.gone.iter().map(|&(address, _)| Change::DeleteNeighbour { link, address });
-    let drop_fdb = fdb.gone.iter().map(|&(mac, _)| Change::DeleteFdb { link, mac });
-    let drops = drop_proxies.chain(drop_routes).chain(drop_neighbours).chain(drop_fdb);
-    let mut refused = rtnl.apply_all(drops)?;
-    // Somebody else was faster.
-    refused.retain(|refused| !refused.error.is_not_found());
-    applied.refused.extend(errors_of(refused));
     Ok(())
+}
+
+/// The differences of all tables.
+struct Tables {
+    fdb: Difference<Mac, IpAddr>,
+    neighbours: Difference<IpAddr, Mac>,
+    routes: Difference<RouteKey, Way>,
+    proxies: Difference<IpAddr, ()>,
+}
+
+impl Tables {
+    fn compare(rtnl: &mut Rtnl, segment: &Segment, devices: &Devices) -> Result<Self> {
+        let neighbours = present_neighbours(rtnl, devices)?;
+        let routes = present_routes(rtnl, devices)?;
+        Ok(Self {
+            fdb: Difference::of(wanted_fdb(segment), present_fdb(rtnl, devices)?),
+            neighbours: Difference::of(wanted_neighbours(segment), neighbours),
+            routes: Difference::of(wanted_routes(segment, devices), routes),
+            proxies: Difference::of(proxied(segment), present_proxies(rtnl, devices)?),
+        })
+    }
+
+    fn count(&self, complete: bool, applied: &mut Applied) {
+        let Self { fdb, neighbours, routes, proxies } = self;
+        for (added, moved, gone) in
+            [fdb.counts(), neighbours.counts(), routes.counts(), proxies.counts()]
+        {
+            applied.added += added;
+            applied.moved += moved;
+            applied.removed += if complete { gone } else { 0 };
+        }
+    }
+
+    /// Peer by peer, each entry after what it leads to. (The kernel's table of forwarding entries
+    /// grows in a worker's time: one after the other without a pause they would end in a few
+    /// long chains.)
+    fn set(
+        &mut self,
+        rtnl: &mut Rtnl,
+        segment: &Segment,
+        devices: &Devices,
+    ) -> Result<Vec<Refused>> {
+        let (bridge, link) = (devices.bridge, devices.vxlan);
+        let Self { fdb, neighbours, routes, proxies } = self;
+        // The way to a peer is remembered with the address that packets left from. That of an
+        // encrypted network changes with the keys, and what is remembered stays good until its
+        // routes go.
+        let forget = devices.relocated && !segment.network.encrypted;
+        let kept = fdb.kept.iter().filter(|_| forget).flat_map(|&(mac, remote)| {
+            [Change::DeleteFdb { link, mac }, Change::Fdb { link, mac, remote }]
+        });
+        let own = segment.statics.iter().map(|one| key_of(IpNet::from(*one)));
+        let own: Vec<_> = own.filter_map(|key| routes.set.remove_entry(&key)).collect();
+        let own = own.iter().map(|(key, way)| Change::SetRoute(route(key, *way)));
+        let of_peers = segment.peers.iter().flat_map(|peer| {
+            let (mac, address, key) = (peer.mac, next_hop(peer), key_of(peer.block));
+            let forward = fdb.set.remove(&mac).map(|remote| Change::Fdb { link, mac, remote });
+            let neighbour = neighbours.set.remove(&address);
+            let neighbour = neighbour.map(|mac| Change::Neighbour { link, address, mac });
+            let route = routes.set.remove(&key).map(|way| Change::SetRoute(route(&key, way)));
+            [forward, neighbour, route].into_iter().flatten()
+        });
+        let answers = proxies.set.keys().map(|&address| Change::Proxy { link: bridge, address });
+        Ok(rtnl.apply_all(kept.chain(own).chain(of_peers).chain(answers))?)
+    }
+
+    /// Each entry before what it leads to.
+    fn drop_rest(&self, rtnl: &mut Rtnl, devices: &Devices) -> Result<Vec<Refused>> {
+        let (bridge, link) = (devices.bridge, devices.vxlan);
+        let answers = self.proxies.gone.iter();
+        let answers = answers.map(|&(address, ())| Change::DeleteProxy { link: bridge, address });
+        let routes = self.routes.gone.iter();
+        let routes = routes.map(|(key, way)| Change::DeleteRoute(route(key, *way)));
+        let neighbours = self.neighbours.gone.iter();
+        let neighbours = neighbours.map(|&(address, _)| Change::DeleteNeighbour { link, address });
+        let fdb = self.fdb.gone.iter().map(|&(mac, _)| Change::DeleteFdb { link, mac });
+        let mut refused = rtnl.apply_all(answers.chain(routes).chain(neighbours).chain(fdb))?;
+        // Somebody else was faster.
+        refused.retain(|refused| !refused.error.is_not_found());
+        Ok(refused)
+    }
 }
 
 /// What is wanted of a table of the kernel's, beside what it has.
 struct Difference<K, V> {
     /// To be set.
-    set: Vec<(K, V)>,
+    set: HashMap<K, V>,
     /// Of these, so many lead elsewhere now.
     moved: usize,
     /// There, as wanted.
@@ -76,13 +123,14 @@ struct Difference<K, V> {
 
 impl<K: Eq + std::hash::Hash + Copy, V: PartialEq + Copy> Difference<K, V> {
     fn of(wanted: HashMap<K, V>, mut present: HashMap<K, V>) -> Self {
-        let mut difference = Self { set: Vec::new(), moved: 0, kept: Vec::new(), gone: Vec::new() };
+        let (set, kept, gone) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut difference = Self { set, moved: 0, kept, gone };
         for (key, value) in wanted {
             match present.remove(&key) {
                 Some(there) if there == value => difference.kept.push((key, value)),
                 there => {
                     difference.moved += usize::from(there.is_some());
-                    difference.set.push((key, value));
+                    difference.set.insert(key, value);
                 }
             }
         }
@@ -90,9 +138,9 @@ impl<K: Eq + std::hash::Hash + Copy, V: PartialEq + Copy> Difference<K, V> {
         difference
     }
 
-    /// How many are new, and how many lead elsewhere.
-    fn counts(&self) -> (usize, usize) {
-        (self.set.len().saturating_sub(self.moved), self.moved)
+    /// How many are new, how many lead elsewhere, and how many are not wanted.
+    fn counts(&self) -> (usize, usize, usize) {
+        (self.set.len().saturating_sub(self.moved), self.moved, self.gone.len())
     }
 }
 
@@ -146,15 +194,18 @@ type RouteKey = (IpNet, u32);
 /// By which link, and by whom there.
 type Way = (u32, Option<IpAddr>);
 
+fn key_of(block: IpNet) -> RouteKey {
+    (block.trunc(), metric(&block))
+}
+
 fn wanted_routes(segment: &Segment, devices: &Devices) -> HashMap<RouteKey, Way> {
-    let key = |block: IpNet| (block, metric(&block));
     // What this node has is nobody else's.
     let own = segment.statics.iter().map(|address| {
         let block = IpNet::from(*address);
-        (key(block), (devices.bridge, None))
+        (key_of(block), (devices.bridge, None))
     });
     let peers = segment.peers.iter().filter(|peer| !segment.blocks.contains(&peer.block));
-    let peers = peers.map(|peer| (key(peer.block.trunc()), (devices.vxlan, Some(next_hop(peer)))));
+    let peers = peers.map(|peer| (key_of(peer.block), (devices.vxlan, Some(next_hop(peer)))));
     first_of(own.chain(peers))
 }
 
@@ -197,10 +248,9 @@ mod tests {
     fn the_difference_is_what_is_new_what_moved_and_what_is_gone() {
         let wanted = HashMap::from([(1, 'a'), (2, 'b'), (3, 'c')]);
         let present = HashMap::from([(1, 'a'), (2, 'x'), (4, 'd')]);
-        let mut difference = Difference::of(wanted, present);
-        difference.set.sort_unstable();
-        assert_eq!(difference.set, [(2, 'b'), (3, 'c')]);
-        assert_eq!(difference.counts(), (1, 1));
+        let difference = Difference::of(wanted, present);
+        assert_eq!(difference.set, HashMap::from([(2, 'b'), (3, 'c')]));
+        assert_eq!(difference.counts(), (1, 1, 1));
         assert_eq!((difference.kept, difference.gone), (vec![(1, 'a')], vec![(4, 'd')]));
     }
 }

@@ -122,6 +122,7 @@ pub fn apply(node: &Node, rtnl: &mut Rtnl, segment: &Segment) -> Result<Applied>
     // Before there is anything that could leak.
     let refused = rtnl.apply_all(blackholes)?;
     let mut applied = Applied { mtu, refused: errors_of(refused), ..Applied::default() };
+    enlist::sources(node, segment)?;
     let switched = enlist::forwarding(node, rtnl, &segment.network)?;
     let devices = devices::ensure(node, rtnl, segment, mtu)?;
     applied.made = devices.made;
@@ -137,8 +138,8 @@ pub fn remove(node: &Node, rtnl: &mut Rtnl, network: &OverlayNetwork) -> Result<
     if rtnl.link(&vxlan)?.is_some_and(|link| link.kind == "vxlan") {
         rtnl.delete_link(&vxlan)?;
     }
-    enlist::forget(node, network)?;
     let mut ruleset = Ruleset::open(node);
+    ruleset.forget_sources(&network.name)?;
     ruleset.forget_link(&vxlan)?;
     if let Some(link) = rtnl.link(&bridge)?.filter(|link| link.kind == "bridge")
         && rtnl.ports_of(link.index)?.is_empty()

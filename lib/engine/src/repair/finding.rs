@@ -63,6 +63,15 @@ pub enum Finding {
         /// What is different.
         what: String,
     },
+    /// A link of the host's own that containers are reached by is gone, or not as it was.
+    OwnLinkChanged {
+        /// Who needs it.
+        attachment: AttachmentId,
+        /// Its name.
+        link: String,
+        /// What is different.
+        what: String,
+    },
     /// A bridge lacks permanent neighbour entries.
     NeighboursMissing {
         /// Whose they are.
@@ -163,6 +172,7 @@ impl Finding {
             | Self::BridgeChanged { bridge, .. } => bridge.clone(),
             Self::HostEndAstray { attachment, .. }
             | Self::HostEndChanged { attachment, .. }
+            | Self::OwnLinkChanged { attachment, .. }
             | Self::NeighboursMissing { attachment, .. }
             | Self::ElementsMissing { attachment, .. }
             | Self::ContainerGone { attachment }
@@ -190,6 +200,7 @@ impl Finding {
             | Self::BridgeChanged { .. } => "bridge",
             Self::HostEndAstray { .. }
             | Self::HostEndChanged { .. }
+            | Self::OwnLinkChanged { .. }
             | Self::NeighboursMissing { .. }
             | Self::ElementsMissing { .. }
             | Self::ContainerGone { .. }
@@ -254,6 +265,7 @@ impl fmt::Display for Finding {
                 write!(f, "its link {link} is down or not in bridge {bridge}")
             }
             Self::HostEndChanged { link, what, .. } => write!(f, "its link {link} {what}"),
+            Self::OwnLinkChanged { link, what, .. } => write!(f, "the host's link {link} {what}"),
             Self::NeighboursMissing { bridge, .. } => {
                 write!(f, "its permanent neighbour entries on {bridge} were deleted")
             }

@@ -11,6 +11,7 @@ mod bridges;
 mod ends;
 mod finding;
 mod leaks;
+mod own_links;
 mod picture;
 mod routed;
 mod settings;
@@ -41,6 +42,7 @@ pub fn survey(node: &Node) -> Result<Survey> {
     let mut findings = Vec::new();
     for look in [
         bridges::look,
+        own_links::look,
         ends::look,
         routed::look,
         settings::look,
@@ -66,6 +68,7 @@ pub fn mend(node: &Node, finding: &Finding) -> Result<()> {
             ends::mend(node, attachment)
         }
         F::HostEndChanged { attachment, .. } => routed::mend(node, attachment),
+        F::OwnLinkChanged { attachment, .. } => own_links::mend(node, attachment),
         F::ForwardingOff { ipv6 } => settings::forward(*ipv6),
         F::LocalhostClosed { link } => settings::open_localhost(link),
         F::MarkRuleMissing { .. } => settings::admit(node),

@@ -9,6 +9,7 @@ pub mod legacy;
 mod links;
 mod mark;
 mod skeleton;
+pub mod sources;
 mod stored;
 
 use cleat_kernel::Socket;
@@ -197,7 +198,10 @@ impl<'n> Ruleset<'n> {
             foreign::withdraw(&mut self.nft.backend, before)?;
             mark::note(self.node, mark)?;
         }
-        if stored.links.is_empty() { Ok(()) } else { self.meet_foreign_firewalls(input) }
+        if stored.links.is_empty() && !input {
+            return Ok(());
+        }
+        self.meet_foreign_firewalls(input)
     }
 
     /// Changes what a link's rules say, on disk and in the kernel.

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::conditions::{self, Conditions};
 use super::links::LinkRules;
+use super::sources::{self, Sources};
 use crate::forwarding::Before;
 
 /// The table for routed traffic.
@@ -32,6 +33,8 @@ pub(crate) struct Shape<'s> {
     pub(crate) links: &'s [LinkRules],
     /// All conditions for published ports.
     pub(crate) conditions: &'s [Conditions],
+    /// Where overlay networks' packets come from.
+    pub(crate) sources: &'s [Sources],
 }
 
 /// Appends both tables. Rules are made anew; an administrator's chains are left as they are.
@@ -68,7 +71,15 @@ pub(crate) fn lay_inet(tx: &mut Transaction, shape: &Shape<'_>) {
     forward_rules(tx, links, shape.mark);
     stranger_rules(tx, shape);
     conditions::lay(tx, shape.conditions);
+    if !shape.sources.is_empty() {
+        sources::input_rules(tx, shape.mark);
+    }
     input_rules(tx, shape.mark);
+    if shape.sources.iter().any(|sources| sources.encrypted) {
+        let before_all = base(Kind::Filter, Hook::Output, -10);
+        tx.add_chain(INET, "overlay_output", Some(before_all)).flush_chain(INET, "overlay_output");
+        sources::output_rules(tx, "overlay_output");
+    }
 }
 
 const PLAIN: [&str; 11] = [
@@ -114,7 +125,10 @@ fn inet_sets(tx: &mut Transaction) {
         Set::map("into", &[IfName], &[Verdict]),
         Set::map("outof", &[IfName], &[Verdict]),
         Set::map("inputs", &[IfName], &[Verdict]),
-    ] {
+    ]
+    .into_iter()
+    .chain(sources::sets())
+    {
         let name = set.name.clone();
         tx.add_set(INET, set).flush_set(INET, &name);
     }

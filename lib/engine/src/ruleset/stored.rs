@@ -11,6 +11,7 @@ use super::foreign::Passage;
 use super::links::LinkRules;
 use super::mark;
 use super::skeleton::Shape;
+use super::sources::{self, Sources};
 use crate::Node;
 use crate::error::Result;
 use crate::forwarding::{self, Before};
@@ -26,6 +27,7 @@ pub(crate) struct Stored {
     mark: u32,
     before: Option<Before>,
     conditions: Vec<Conditions>,
+    sources: Vec<Sources>,
 }
 
 impl Stored {
@@ -55,7 +57,8 @@ impl Stored {
         let mark = mark::wanted(node)?;
         let before = forwarding::before(node)?;
         let conditions = conditions::stored(node)?;
-        Ok(Self { links, records, is_whole, mark, before, conditions })
+        let sources = sources::stored(node)?;
+        Ok(Self { links, records, is_whole, mark, before, conditions, sources })
     }
 
     /// Something here has elements.
@@ -63,18 +66,21 @@ impl Stored {
         let has = |record: &AttachmentRecord| {
             node.is_this_boot(&record.boot) && !of_attachment(record).is_empty()
         };
-        !self.links.is_empty() || self.records.iter().any(|(_, record)| has(record))
+        !self.links.is_empty()
+            || !self.sources.is_empty()
+            || self.records.iter().any(|(_, record)| has(record))
     }
 
     /// What the chains depend on.
     pub(crate) fn shape(&self) -> Shape<'_> {
-        let Self { links, mark, before, conditions, .. } = self;
-        Shape { mark: *mark, before: before.as_ref(), links, conditions }
+        let Self { links, mark, before, conditions, sources, .. } = self;
+        Shape { mark: *mark, before: before.as_ref(), links, conditions, sources }
     }
 
     /// What other programs' firewalls have to let through.
     pub(crate) fn passage(&self) -> Passage {
-        Passage { mark: self.mark, input: self.links.iter().any(LinkRules::is_served) }
+        let served = self.links.iter().any(LinkRules::is_served);
+        Passage { mark: self.mark, input: served || !self.sources.is_empty() }
     }
 
     /// All elements; those of `current` instead of what the disk may not say of it yet.
@@ -98,6 +104,7 @@ impl Stored {
         for rules in &self.links {
             elements.append(rules.elements());
         }
+        elements.append(sources::elements(&self.sources));
         for name in self.before.iter().flat_map(|before| &before.links) {
             elements.push(INET, "hostlinks", Element::new(Key::new().ifname(name)));
         }

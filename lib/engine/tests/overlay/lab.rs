@@ -13,8 +13,8 @@ use cleat_engine::plan::{
     RouteGrant,
 };
 use cleat_engine::ruleset::Ruleset;
-use cleat_engine::{AttachmentId, Dirs, Node};
-use cleat_tests::{Namespace, Transport};
+use cleat_engine::{AttachmentId, Dirs, Node, repair};
+use cleat_tests::{Namespace, Transport, wait_until};
 use ipnet::IpNet;
 
 /// Underlays.
@@ -99,6 +99,16 @@ impl Host {
         self.ns.run(|| Ruleset::open(&self.node()).rebuild(None).unwrap());
     }
 
+    /// Mends what netd's repair finds, and tells it.
+    pub(crate) fn repair(&self) -> Vec<String> {
+        self.ns.run(|| {
+            let node = self.node();
+            let findings = repair::survey(&node).unwrap().findings;
+            findings.iter().for_each(|finding| repair::mend(&node, finding).unwrap());
+            findings.iter().map(|finding| format!("{finding:?}")).collect()
+        })
+    }
+
     /// What a shell line says, whether or not it succeeds.
     pub(crate) fn try_sh(&self, line: &str) -> String {
         let output = self.ns.command("sh").args(["-c", line]).output().unwrap();
@@ -135,8 +145,9 @@ impl Hosts {
         let hosts = Self { lan, all: (1..=count).map(host).collect() };
         for n in 0..count {
             hosts.of(n).ns.ip("link set lo up");
-            hosts.plug(n, &format!("192.0.2.{}", n + 1));
+            hosts.cable(n, &format!("192.0.2.{}", n + 1));
         }
+        (0..count).for_each(|n| hosts.await_lan(n));
         hosts
     }
 
@@ -145,6 +156,17 @@ impl Hosts {
     }
 
     pub(crate) fn plug(&self, n: usize, address: &str) {
+        self.cable(n, address);
+        self.await_lan(n);
+    }
+
+    /// The kernel notices a carrier within a second.
+    fn await_lan(&self, n: usize) {
+        let answers = || ["192.0.2.250", "2001:db8::fa"].iter().all(|a| self.of(n).ns.ping(a));
+        wait_until("the LAN answers", answers);
+    }
+
+    fn cable(&self, n: usize, address: &str) {
         let name = self.of(n).ns.name();
         self.lan.sh(&format!(
             "ip link add p{n} type veth peer name eth0 netns {name}; \
@@ -156,6 +178,23 @@ impl Hosts {
              ip link set eth0 up",
             n + 1
         ));
+    }
+
+    /// A cable of their own between the first two hosts.
+    pub(crate) fn connect(&self, link: &str, addresses: [&str; 2]) {
+        let (first, second) = (&self.of(0).ns, &self.of(1).ns);
+        first.ip(&format!("link add {link} type veth peer name {link} netns {}", second.name()));
+        for (ns, address) in [first, second].into_iter().zip(addresses) {
+            ns.sh(&format!(
+                "sysctl -qw net.ipv6.conf.{link}.accept_dad=0; \
+                 ip addr add {address}/64 dev {link} nodad; ip link set {link} up"
+            ));
+        }
+        wait_until("the cable carries", || first.ping(addresses[1]));
+    }
+
+    pub(crate) fn rules(&self, n: usize) -> String {
+        self.of(n).ns.sh("nft list table inet cleat")
     }
 
     pub(crate) fn unplug(&self, n: usize) {

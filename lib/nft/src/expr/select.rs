@@ -32,6 +32,9 @@ pub enum Select {
     Sport,
     /// The transport's destination port; of whatever protocol, as above.
     Dport,
+    /// The VXLAN network identifier in what goes to a UDP port, with the byte after it, which is 0
+    /// (RFC 7348); in sets of marks, the nearest that nft has.
+    Vni,
     /// The frame's source MAC.
     EtherSaddr,
     /// The frame's destination MAC.
@@ -83,6 +86,7 @@ impl Select {
             Self::Ip6Daddr => (P(Network, 24), 16),
             Self::Sport => (P(Transport, 0), 2),
             Self::Dport => (P(Transport, 2), 2),
+            Self::Vni => (P(Transport, 12), 4),
             Self::EtherDaddr => (P(Link, 0), 6),
             Self::EtherSaddr => (P(Link, 6), 6),
             Self::EtherType => (P(Link, 12), 2),
@@ -134,7 +138,7 @@ impl Select {
             Self::Sport | Self::Dport => Type::Service,
             Self::EtherSaddr | Self::EtherDaddr | Self::ArpSmac => Type::Ether,
             Self::Iifname | Self::Oifname | Self::Ibrname | Self::Obrname => Type::IfName,
-            Self::Mark => Type::Mark,
+            Self::Mark | Self::Vni => Type::Mark,
             Self::L4proto => Type::Proto,
             _ => return None,
         })

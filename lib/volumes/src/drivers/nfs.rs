@@ -36,12 +36,15 @@ pub(super) fn check(nfs: &Nfs) -> Result<()> {
     }
 }
 
-/// A program of this name runs here.
+/// A program of this name runs here: in another network namespace it serves another client.
 fn runs(program: &str) -> bool {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut names =
-        processes.filter_map(|process| std::fs::read_to_string(process.path().join("comm")).ok());
-    names.any(|name| name.trim_end() == program)
+    let network = |process: &Path| std::fs::read_link(process.join("ns/net")).ok();
+    let ours = network(Path::new("/proc/self"));
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|process| {
+        let process = process.path();
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        name.trim_end() == program && network(&process) == ours
+    })
 }
 
 pub(super) fn stage(

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_net::NetError;
-use hickory_net::runtime::TokioRuntimeProvider;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsRequestSender, FirstAnswer};
 use hickory_proto::op::{
@@ -13,6 +12,7 @@ use hickory_proto::op::{
 };
 use tokio::net::TcpStream;
 
+use super::connected::Connecting;
 use crate::dns::framing::{read_message, write_message};
 
 const PORT: u16 = 53;
@@ -74,7 +74,7 @@ async fn by_udp(
 ) -> Result<Message, NetError> {
     let mut options = DnsRequestOptions::default();
     options.retry_interval = RESEND;
-    let mut stream = UdpClientStream::builder(server, TokioRuntimeProvider::default())
+    let mut stream = UdpClientStream::builder(server, Connecting::default())
         .with_timeout(Some(timeout))
         .with_max_retries(2)
         .build();

@@ -2,6 +2,7 @@
 //! as soon as one is slow, and never for longer than a client waits.
 
 mod cache;
+mod connected;
 mod exchange;
 mod health;
 mod limits;

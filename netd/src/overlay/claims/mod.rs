@@ -25,6 +25,7 @@ mod single;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cleat_engine::overlay::OverlayNetwork;
@@ -75,6 +76,7 @@ pub struct Claims {
     /// One thing after another: what is looked at stays true but for what others do.
     turn: AsyncMutex<()>,
     nonce: fn() -> String,
+    made: Arc<AtomicI64>,
 }
 
 impl Claims {
@@ -88,7 +90,13 @@ impl Claims {
             wanted: Mutex::default(),
             turn: AsyncMutex::new(()),
             nonce,
+            made: Arc::default(),
         }
+    }
+
+    /// The last revision that was made here: a store that has less went back.
+    pub fn made(&self) -> Arc<AtomicI64> {
+        self.made.clone()
     }
 
     /// The books.
@@ -197,7 +205,10 @@ impl Claims {
     /// False: it was not done, or may not have been. Errors are those of the store alone.
     async fn commit(&self, txn: &Txn) -> Result<bool> {
         match self.store.commit(txn).await {
-            Ok(Outcome::Committed(_)) => Ok(true),
+            Ok(Outcome::Committed(revision)) => {
+                self.made.fetch_max(revision, Ordering::SeqCst);
+                Ok(true)
+            }
             Ok(Outcome::Refused) => {
                 self.still_licensed().await?;
                 Ok(false)

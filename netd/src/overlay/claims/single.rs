@@ -193,6 +193,9 @@ impl Claims {
     pub async fn withdraw(&self, network: &OverlayNetwork, address: IpAddr) -> Result<()> {
         let _turn = self.turn.lock().await;
         self.wanted().remove(&(network.id.clone(), address));
+        if self.books.held(&network.id, &IpNet::from(address)).is_some() {
+            return Ok(());
+        }
         for _ in 0..TRIES {
             let Some(picture) = Picture::look(&*self.store, network).await? else { return Ok(()) };
             if self.take_back(&picture, address).await? {

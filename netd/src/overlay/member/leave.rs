@@ -9,18 +9,20 @@ use cleat_engine::overlay::{self, OverlayNetwork, segment};
 use ipnet::IpNet;
 
 use super::usage::Usage;
-use super::{Member, kept};
+use super::{LOOK, Member, kept};
 use crate::error::Result;
 
 /// Since when networks have no container here.
 pub(super) struct Idle {
     linger: Duration,
     since: BTreeMap<String, Instant>,
+    /// When it is looked again.
+    next: Instant,
 }
 
 impl Idle {
     pub(super) fn new(linger: Duration) -> Self {
-        Self { linger, since: BTreeMap::new() }
+        Self { linger, since: BTreeMap::new(), next: Instant::now() }
     }
 
     /// Somebody uses it, or is about to.
@@ -39,10 +41,14 @@ impl Member {
     /// Leaves what can be left.
     pub(super) fn leave(&mut self, rtnl: &mut Rtnl) -> Result<()> {
         let owned = self.plane.owned();
-        if owned.is_empty() {
+        if owned.is_empty() || (self.unwanted.is_empty() && Instant::now() < self.idle.next) {
             return Ok(());
         }
+        let begun = Instant::now();
         let usage = self.usage(&owned)?;
+        // All records are read: with thousands of containers, seldom.
+        self.idle.next = Instant::now() + LOOK.max(begun.elapsed() * 50);
+        let unwanted = std::mem::take(&mut self.unwanted);
         let draining = self.plane.view().read(|state| state.is_draining(self.plane.node()));
         for network in &owned {
             let name = &network.name;
@@ -50,12 +56,13 @@ impl Member {
                 kept(&self.plane, network).iter().map(|held| held.block).collect();
             let unused: Vec<IpNet> =
                 blocks.iter().filter(|block| !usage.is_used(block)).copied().collect();
+            let at_once = draining || unwanted.contains(name);
             if unused.len() < blocks.len() {
                 self.idle.used(name);
                 if draining && !unused.is_empty() {
                     self.give_up(rtnl, network, &unused)?;
                 }
-            } else if !blocks.is_empty() && (draining || self.idle.unused(name, Instant::now())) {
+            } else if !blocks.is_empty() && (at_once || self.idle.unused(name, Instant::now())) {
                 self.give_up(rtnl, network, &unused)?;
                 self.idle.used(name);
             }

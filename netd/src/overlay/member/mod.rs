@@ -8,7 +8,10 @@ mod leave;
 mod names;
 mod outer;
 mod part;
+mod requests;
 mod reserve;
+mod troubles;
+mod tunnels;
 mod underlay;
 mod usage;
 mod wishes;
@@ -29,24 +32,31 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
 
 use super::claims::Held;
+use super::documents::Host;
 use super::start::host;
 use super::view::Changed;
 use super::{ControlPlane, conflist};
 use crate::daemon::Shared;
 use crate::error::{Error, Result};
-use crate::events::Trouble;
 use crate::wake::Wake;
 use leave::Idle;
 use names::Names;
 use outer::Underneath;
-use part::Part;
+use part::{Outer, Part};
+pub(crate) use requests::{Request, Requests};
 pub(super) use reserve::Reservations;
+use troubles::Troubles;
+use tunnels::Tunnels;
 use wishes::Wishes;
 
 /// All is compared with the kernel this often, whatever was heard.
 const REGULARLY: Duration = Duration::from_secs(60);
 /// So often it is looked whether a network can be left.
 const LOOK: Duration = Duration::from_secs(1);
+/// At most so long.
+const LONGEST_REST: Duration = Duration::from_millis(250);
+const KEYS: &str = "keys";
+const CONFLISTS: &str = "conflists";
 const TELLER: &str = "overlay";
 
 /// What is to be done at the next turn.
@@ -83,6 +93,8 @@ pub(crate) fn start(shared: &Arc<Shared>, wake: Arc<Wake>, plane: Arc<ControlPla
     make_dir(&folder, Durability::Runtime)?;
     let wants = Watch::open(folder)?;
     let shared = shared.clone();
+    let state = &shared.options.dirs.state;
+    let tunnels = Tunnels::open(state, plane.node(), shared.config().overlay.wireguard_port)?;
     let start = move || {
         let member = Member {
             kernel: Monitor::open().ok(),
@@ -92,6 +104,10 @@ pub(crate) fn start(shared: &Arc<Shared>, wake: Arc<Wake>, plane: Arc<ControlPla
             data_dir: data_dir(&shared.options.dirs.state),
             due: Due::everything(),
             addresses: Vec::new(),
+            tunnels,
+            unwanted: BTreeSet::new(),
+            troubles: Troubles::default(),
+            rest_until: Instant::now(),
             regular: Instant::now(),
             node: shared.node(),
             shared,
@@ -136,6 +152,13 @@ struct Member {
     due: Due,
     /// This node's addresses underneath.
     addresses: Vec<IpAddr>,
+    /// Keys and tunnels of encrypted networks.
+    tunnels: Tunnels,
+    /// Networks that are to be left at once.
+    unwanted: BTreeSet<String>,
+    troubles: Troubles,
+    /// Where many nodes change at once, what they said is applied together.
+    rest_until: Instant,
     /// When all was compared with the kernel.
     regular: Instant,
 }
@@ -143,17 +166,18 @@ struct Member {
 impl Member {
     fn run(mut self) {
         loop {
-            let mut troubles = BTreeSet::new();
-            if let Err(error) = self.turn(&mut troubles) {
-                troubles.insert(Trouble::new("overlay.trouble", TELLER, error.to_string()));
+            self.troubles.clear(TELLER);
+            if let Err(error) = self.turn() {
+                self.troubles.add(TELLER, error.to_string());
             }
-            self.shared.events.settle(TELLER, troubles);
+            self.shared.events.settle(TELLER, self.troubles.all());
             self.wait();
             self.hear();
         }
     }
 
     fn wait(&self) {
+        std::thread::sleep(self.rest_until.saturating_duration_since(Instant::now()));
         let kernel = self.kernel.as_ref().map(AsFd::as_fd);
         let all = [Some(self.wake.as_fd()), Some(self.wants.as_fd()), kernel].into_iter().flatten();
         let mut fds: Vec<PollFd<'_>> =
@@ -205,10 +229,11 @@ impl Member {
         }
     }
 
-    fn turn(&mut self, troubles: &mut BTreeSet<Trouble>) -> Result<()> {
+    fn turn(&mut self) -> Result<()> {
         let mut rtnl = Rtnl::open()?;
+        self.take_requests()?;
         self.tell_address(&mut rtnl)?;
-        self.settle_conflists(troubles);
+        self.settle_conflists();
         self.take_wishes()?;
         let answers = self.wishes.answered();
         for answer in &answers {
@@ -217,7 +242,11 @@ impl Member {
                 self.idle.used(&network.name);
             }
         }
-        let failed = self.settle_parts(&mut rtnl, troubles)?;
+        let untunnelled = self.settle_tunnels(&mut rtnl).err();
+        let untunnelled = untunnelled.map(|error| error.to_string());
+        let begun = Instant::now();
+        let failed = self.settle_parts(&mut rtnl, untunnelled.as_deref())?;
+        self.rest_until = Instant::now() + (begun.elapsed() * 2).min(LONGEST_REST);
         for answer in answers {
             let refusal = match &answer.outcome {
                 Ok(network) => failed.get(&network.name).cloned(),
@@ -246,10 +275,85 @@ impl Member {
 
     fn announce(&self, addresses: &[IpAddr]) {
         let config = self.shared.config();
-        self.plane.set_host(host(&config.overlay, addresses));
+        let host = host(&config.overlay, addresses);
+        let announcement = Some(Box::new(self.tunnels.announcement().clone()));
+        self.plane.set_host(Host { announcement, ..host });
     }
 
-    fn settle_conflists(&mut self, troubles: &mut BTreeSet<Trouble>) {
+    fn take_requests(&mut self) -> Result<()> {
+        for request in self.shared.requests.take() {
+            match request {
+                Request::Leave(network) => drop(self.unwanted.insert(network)),
+                Request::ForgetKey(node) => {
+                    self.tunnels.forget(&node)?;
+                    self.due.all = true;
+                }
+                Request::RotateKey(answer) => {
+                    let outcome = self.tunnels.rotate();
+                    if outcome.is_ok() {
+                        self.announce(&self.addresses);
+                        self.due.all = true;
+                    }
+                    // Who asked may be gone.
+                    let _ = answer.send(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the tunnels up to date, as long as an encrypted network is here.
+    fn settle_tunnels(&mut self, rtnl: &mut Rtnl) -> Result<()> {
+        let encrypted: Vec<OverlayNetwork> =
+            self.plane.owned().into_iter().filter(|network| network.encrypted).collect();
+        if encrypted.is_empty() {
+            self.tunnels.take_down(rtnl)?;
+            return Ok(self.advance(true));
+        }
+        let is_due = self.due.all || encrypted.iter().any(|n| self.due.parts.contains(&n.name));
+        if !is_due && !self.tunnels.is_changing() {
+            return Ok(());
+        }
+        let me = self.plane.node();
+        let (nodes, complete) = self.plane.view().read(|state| {
+            let owners = encrypted.iter().flat_map(|network| state.claims(&network.id));
+            let others: BTreeSet<&Arc<str>> =
+                owners.map(|(_, owner)| &owner.node).filter(|node| ***node != *me).collect();
+            let hosts = others
+                .into_iter()
+                .filter_map(|node| Some((node.clone(), state.host(node)?.clone())));
+            (hosts.collect::<Vec<_>>(), state.at().is_some())
+        });
+        let applied = self.tunnels.settle(rtnl, &nodes, &self.addresses, complete)?;
+        self.troubles.clear(KEYS);
+        for (node, why) in &self.tunnels.refused {
+            self.troubles.add(KEYS, format!("node {node}: {why}"));
+        }
+        let all_have =
+            self.plane.view().read(|state| applied.silent.iter().all(|node| !state.is_up(node)));
+        self.advance(all_have);
+        Ok(())
+    }
+
+    /// Goes on with a change of keys.
+    fn advance(&mut self, all_have: bool) {
+        match self.tunnels.advance(all_have) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.announce(&self.addresses);
+                self.due.all = true;
+                let text = if self.tunnels.is_changing() { "changes" } else { "is changed" };
+                self.shared.events.tell(
+                    "overlay.key",
+                    self.plane.node(),
+                    format!("the key {text}"),
+                );
+            }
+            Err(error) => tracing::warn!("the key is not changed: {error}"),
+        }
+    }
+
+    fn settle_conflists(&mut self) {
         // Nothing is removed for want of knowledge.
         let known = self.plane.view().read(|state| {
             state.at().map(|_| state.networks().map(|n| (**n).clone()).collect::<Vec<_>>())
@@ -259,8 +363,9 @@ impl Member {
         let data_dir = custom.then_some(self.data_dir.as_path());
         let errors = conflist::settle(&self.node.dirs().net, &networks, data_dir);
         self.due.networks = !errors.is_empty();
+        self.troubles.clear(CONFLISTS);
         for error in errors {
-            troubles.insert(Trouble::new("overlay.trouble", "conflists", error.to_string()));
+            self.troubles.add(CONFLISTS, error.to_string());
         }
     }
 
@@ -279,7 +384,7 @@ impl Member {
     fn settle_parts(
         &mut self,
         rtnl: &mut Rtnl,
-        troubles: &mut BTreeSet<Trouble>,
+        untunnelled: Option<&str>,
     ) -> Result<BTreeMap<String, String>> {
         let all = std::mem::take(&mut self.due.all);
         let due = std::mem::take(&mut self.due.parts);
@@ -289,15 +394,25 @@ impl Member {
         let mut failed = BTreeMap::new();
         let joined: BTreeSet<String> =
             overlay::memberships(&self.node)?.into_iter().map(|note| note.network.name).collect();
-        for network in self.plane.owned() {
+        let owned = self.plane.owned();
+        self.troubles.retain(|subject| {
+            [TELLER, KEYS, CONFLISTS].contains(&subject) || owned.iter().any(|n| n.name == subject)
+        });
+        for network in owned {
             let name = &network.name;
             let is_wanted = due.contains(name) || (all && joined.contains(name));
             let held = kept(&self.plane, &network);
             if !is_wanted || held.is_empty() {
                 continue;
             }
-            if let Err(text) = self.settle_part(rtnl, &network, &held, troubles) {
-                troubles.insert(Trouble::new("overlay.trouble", name.as_str(), text.clone()));
+            self.troubles.clear(name);
+            let settled = match untunnelled.filter(|_| network.encrypted) {
+                // Nothing goes in clear for want of a tunnel.
+                Some(why) => Err(why.to_owned()),
+                None => self.settle_part(rtnl, &network, &held),
+            };
+            if let Err(text) = settled {
+                self.troubles.add(name, text.clone());
                 failed.insert(name.clone(), text);
             }
         }
@@ -305,15 +420,15 @@ impl Member {
     }
 
     fn settle_part(
-        &self,
+        &mut self,
         rtnl: &mut Rtnl,
         network: &OverlayNetwork,
         held: &[Held],
-        troubles: &mut BTreeSet<Trouble>,
     ) -> std::result::Result<(), String> {
-        let outer = Underneath { own: &self.addresses };
+        let underneath = Underneath { own: &self.addresses };
+        let outer: &dyn Outer = if network.encrypted { &self.tunnels } else { &underneath };
         let me = self.plane.node();
-        let part = self.plane.view().read(|state| Part::of(network, held, (state, me), &outer));
+        let part = self.plane.view().read(|state| Part::of(network, held, (state, me), outer));
         let part = part.ok_or_else(|| {
             "this node has no address that others could send to: no default route, and no \
              overlay.address in netd's configuration"
@@ -331,16 +446,16 @@ impl Member {
             );
         }
         for error in &applied.refused {
-            let text = format!("the kernel refused a part of it: {error}");
-            troubles.insert(Trouble::new("overlay.trouble", network.name.as_str(), text));
+            self.troubles.add(&network.name, format!("the kernel refused a part of it: {error}"));
         }
         for node in &part.unreachable {
-            let text = format!("node {node} has no address that this one could send to");
-            troubles.insert(Trouble::new("overlay.trouble", network.name.as_str(), text));
+            let why = self.tunnels.refused.get(node.as_str()).filter(|_| network.encrypted);
+            let why = why.map_or("it has no address that this one could send to", String::as_str);
+            self.troubles.add(&network.name, format!("node {node} is not sent to: {why}"));
         }
         let note = part.note(applied.mtu, self.plane.halted(&network.id));
         if let Some(why) = &note.halted {
-            troubles.insert(Trouble::new("overlay.halted", network.name.as_str(), why.clone()));
+            self.troubles.halt(&network.name, why.clone());
         }
         let noted = overlay::membership(&self.node, &network.name).map_err(|e| e.to_string())?;
         if noted.as_ref() != Some(&note) {

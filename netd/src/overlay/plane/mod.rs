@@ -26,13 +26,15 @@ use super::pause::Pause;
 use super::request::NetworkRequest;
 use super::session::{Session, Standing, Who};
 use super::store::{Etcd, Local, Store};
-use super::view::View;
+use super::view::{State, View};
 use crate::events::now;
 
 pub use nodes::NodeReport;
 
 /// Tries of what others were faster at, or the store did not answer.
 const TRIES: u32 = 4;
+/// What was committed comes by the feed soon.
+const SEEN: Duration = Duration::from_secs(2);
 
 /// What a control plane is made of.
 pub struct Setup {
@@ -69,6 +71,8 @@ struct Known {
     /// Some process of this boot acted for the node.
     was_held: bool,
     host: Host,
+    /// The revision by which the store was told of the node.
+    told: i64,
 }
 
 /// The tasks of a control plane; they end with this.
@@ -119,10 +123,10 @@ impl ControlPlane {
             node,
             reserve,
             ttl,
-            known: Mutex::new(Known { standing, was_held: session.was_held(), host }),
+            known: Mutex::new(Known { standing, was_held: session.was_held(), host, told: 0 }),
         });
         let tasks = vec![
-            tokio::spawn(view.follow(store)),
+            tokio::spawn(view.follow(store, plane.claims.made())),
             tokio::spawn(standing::keep(plane.clone(), session)),
             tokio::spawn(settling::keep(plane.clone())),
         ];
@@ -153,7 +157,16 @@ impl ControlPlane {
     /// # Errors
     /// [`Error::Network`] naming the field; what the store says.
     pub async fn create_network(&self, request: &NetworkRequest) -> Result<OverlayNetwork> {
-        networks::create(&*self.store, request, &random_id(), now()).await
+        let network = networks::create(&*self.store, request, &random_id(), now()).await?;
+        self.seen(|state| state.network(&network.name).is_some()).await;
+        Ok(network)
+    }
+
+    /// Waits until what was done is in the view too, or until that takes too long.
+    async fn seen(&self, is_so: impl Fn(&State) -> bool) {
+        let mut changes = self.view.changes();
+        let look = async { while !self.view.read(&is_so) && changes.next().await.is_some() {} };
+        let _ = tokio::time::timeout(SEEN, look).await;
     }
 
     /// Removes a network that nobody has addresses of.
@@ -161,7 +174,9 @@ impl ControlPlane {
     /// # Errors
     /// [`Error::InUse`] naming the nodes; [`Error::Missing`]; what the store says.
     pub async fn remove_network(&self, name: &str) -> Result<()> {
-        networks::remove(&*self.store, name).await
+        networks::remove(&*self.store, name).await?;
+        self.seen(|state| state.network(name).is_none()).await;
+        Ok(())
     }
 
     /// A block of a subnet beside these: an own one that is none of them, or one more.

@@ -27,6 +27,7 @@ struct Waiting {
 pub(super) async fn keep(plane: Arc<ControlPlane>) {
     let mut changes = plane.view.changes();
     let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
+    let mut suspects = Changed { all: true, ..Changed::default() };
     loop {
         let next = waiting.values().map(|waiting| waiting.until).min();
         let until = next.unwrap_or_else(|| Instant::now() + REGULAR);
@@ -34,16 +35,20 @@ pub(super) async fn keep(plane: Arc<ControlPlane>) {
             Ok(None) => return,
             Ok(Some(changed)) => {
                 waiting.retain(|id, _| !concerns(&changed, id));
+                suspects.add(&changed);
                 tokio::time::sleep(TOGETHER).await;
             }
             Err(_) => {}
         }
         if matches!(plane.claims.licence(), Licence::None(_)) || plane.view.problem().is_some() {
             waiting.clear();
+            suspects.all = true;
             continue;
         }
-        let open = plane.view.read(|state| open(&plane, state));
+        let is_suspect = |id: &str| concerns(&suspects, id) || waiting.contains_key(id);
+        let open = plane.view.read(|state| open(&plane, state, is_suspect));
         waiting.retain(|id, _| open.iter().any(|network| network.id == *id));
+        suspects = Changed::default();
         for network in open {
             let now = Instant::now();
             let waits = waiting
@@ -62,8 +67,12 @@ fn concerns(changed: &Changed, id: &str) -> bool {
     changed.all || changed.own || changed.claims.contains(id) || changed.asks.contains(id)
 }
 
-/// The networks of which books and store differ.
-fn open(plane: &ControlPlane, state: &State) -> Vec<OverlayNetwork> {
+/// The networks of which books and store differ, among those that something was heard of.
+fn open(
+    plane: &ControlPlane,
+    state: &State,
+    is_suspect: impl Fn(&str) -> bool,
+) -> Vec<OverlayNetwork> {
     if state.at().is_none() {
         return Vec::new();
     }
@@ -73,7 +82,8 @@ fn open(plane: &ControlPlane, state: &State) -> Vec<OverlayNetwork> {
     let mut networks: BTreeMap<&str, &OverlayNetwork> =
         known.map(|network| (network.id.as_str(), network)).collect();
     networks.extend(owned.map(|network| (network.id.as_str(), network)));
-    let differing = networks.into_values().filter(|network| {
+    let suspects = networks.into_values().filter(|network| is_suspect(&network.id));
+    let differing = suspects.filter(|network| {
         let claims: Vec<_> = state.booked(&network.id).collect();
         let asks = state.asks(&network.id).map(|(address, wished)| (*address, wished.refused));
         let claims = claims.iter().map(|(block, claim)| (*block, claim));

@@ -13,11 +13,13 @@ use crate::overlay::epoch::{self, Age};
 use crate::overlay::error::Result;
 use crate::overlay::keys;
 use crate::overlay::session::{Session, Standing};
-use crate::overlay::store::{Condition, Txn, Write};
+use crate::overlay::store::{Condition, Outcome, Position, Txn, Write};
 use crate::overlay::view::State;
 
 /// Between two tries to get a session.
 const AGAIN: Duration = Duration::from_secs(1);
+
+const WENT_BACK: &str = "the store went back to an earlier state, and is told again what is owned; try again in a minute";
 
 /// The epoch, and when owners have had their time.
 #[derive(Clone, Copy)]
@@ -33,6 +35,13 @@ pub(super) async fn keep(plane: Arc<ControlPlane>, mut session: Session) {
     let mut known: Option<Known> = None;
     loop {
         let turn = async {
+            if plane.view.went_back().is_some() {
+                // Counted before the session is told again, since no claim is made without it.
+                plane.claims.license(Licence::None(WENT_BACK.to_owned()));
+                session.doubt();
+                plane.known().told = 0;
+                known = Some(age(&plane, known).await?);
+            }
             look(&plane, &mut session);
             let standing = session.step(started.elapsed()).await?;
             let is_held = matches!(standing, Standing::Held(_));
@@ -75,9 +84,6 @@ fn look(plane: &ControlPlane, session: &mut Session) {
     if plane.view.problem().is_some() {
         return;
     }
-    if plane.view.went_back().is_some() {
-        return session.doubt();
-    }
     plane.view.read(|state| {
         if let Some(at) = state.at() {
             session.seen(state.own_live(), at);
@@ -119,7 +125,7 @@ async fn age(plane: &ControlPlane, known: Option<Known>) -> Result<Known> {
         return Ok(known);
     }
     // A store that is ahead again is behind all the same.
-    let back = went_back.map(|at| crate::overlay::store::Position { revision: i64::MAX, ..at });
+    let back = went_back.map(|at| Position { revision: i64::MAX, ..at });
     let age = epoch::ensure(&*plane.store, at, back, plane.ttl * 2, now()).await?;
     if went_back.is_some() {
         tracing::warn!(
@@ -146,12 +152,14 @@ fn license(plane: &ControlPlane, known: Option<Known>) {
 
 /// Tells the others of this node, where they know something else.
 async fn publish(plane: &ControlPlane) -> Result<()> {
-    let (host, standing) = {
+    let (host, standing, told) = {
         let known = plane.known();
-        (known.host.clone(), known.standing.clone())
+        (known.host.clone(), known.standing.clone(), known.told)
     };
     let is_known = |state: &State| {
-        state.at().is_none() || state.host(&plane.node).is_some_and(|there| **there == host)
+        // What was told may still be on its way.
+        state.at().is_none_or(|at| at.revision < told)
+            || state.host(&plane.node).is_some_and(|there| **there == host)
     };
     let Standing::Held(live) = standing else { return Ok(()) };
     if plane.view.read(is_known) {
@@ -162,6 +170,8 @@ async fn publish(plane: &ControlPlane) -> Result<()> {
         [Condition::Holds(keys::live(&plane.node), live)],
         [Write::put(key.as_str(), encode(&key, &host)?)],
     );
-    plane.store.commit(&txn).await?;
+    if let Outcome::Committed(revision) = plane.store.commit(&txn).await? {
+        plane.known().told = revision;
+    }
     Ok(())
 }

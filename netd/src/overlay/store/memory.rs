@@ -1,6 +1,7 @@
 //! The engine in memory, for tests and simulations: everything happens when it is told to. Each
 //! client has faults of its own.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,8 @@ struct Shared {
     engine: Mutex<Engine>,
     /// Something happened that a feed may tell of.
     stirred: Notify,
+    /// Transactions that are still on their way though nobody waits for them any more.
+    late: Mutex<VecDeque<Txn>>,
 }
 
 impl Shared {
@@ -39,7 +42,17 @@ impl Memory {
             shared: Arc::new(Shared {
                 engine: Mutex::new(Engine::new(cluster)),
                 stirred: Notify::new(),
+                late: Mutex::default(),
             }),
+        }
+    }
+
+    /// One transaction that was late arrives, if there is any.
+    pub fn deliver(&self) {
+        let next = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(txn) = next {
+            // Who would hear of a refusal?
+            self.change(|engine| drop(engine.commit(&txn)));
         }
     }
 
@@ -79,6 +92,7 @@ impl Memory {
 struct Faults {
     cut: AtomicBool,
     lost_answers: AtomicU32,
+    late_commits: AtomicU32,
 }
 
 /// A client of a [`Memory`].
@@ -99,6 +113,11 @@ impl MemoryClient {
     /// The answers to so many commits get lost after they were made.
     pub fn lose_answers(&self, count: u32) {
         self.faults.lost_answers.store(count, Ordering::SeqCst);
+    }
+
+    /// So many commits are given up while they are on their way; see [`Memory::deliver`].
+    pub fn delay_commits(&self, count: u32) {
+        self.faults.late_commits.store(count, Ordering::SeqCst);
     }
 
     async fn pause(&self) {
@@ -148,19 +167,21 @@ impl Store for MemoryClient {
 
     fn commit<'a>(&'a self, txn: &'a Txn) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            let outcome = self.ask("commit", |engine| engine.commit(txn)).await?;
-            let lost =
-                self.faults
-                    .lost_answers
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            match lost {
-                Ok(_) => Err(Error::unknown("commit", "no answer in time")),
-                // Cut off while it was under way.
-                Err(_) if self.faults.cut.load(Ordering::SeqCst) => {
-                    Err(Error::unknown("commit", "the connection broke"))
-                }
-                Err(_) => Ok(outcome),
+            if take(&self.faults.late_commits) {
+                self.ask("commit", |_| Ok(())).await?;
+                let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
+                late.push_back(txn.clone());
+                return Err(Error::unknown("commit", "no answer in time"));
             }
+            let outcome = self.ask("commit", |engine| engine.commit(txn)).await?;
+            if take(&self.faults.lost_answers) {
+                return Err(Error::unknown("commit", "no answer in time"));
+            }
+            // Cut off while it was under way.
+            if self.faults.cut.load(Ordering::SeqCst) {
+                return Err(Error::unknown("commit", "the connection broke"));
+            }
+            Ok(outcome)
         })
     }
 
@@ -178,6 +199,11 @@ impl Store for MemoryClient {
             Ok(())
         }))
     }
+}
+
+/// Takes one of so many, if there are any.
+fn take(count: &AtomicU32) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 struct MemoryFeed {

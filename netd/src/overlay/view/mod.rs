@@ -8,13 +8,14 @@ mod liveness;
 mod state;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use cleat_engine::kernel::process;
 use tokio::sync::broadcast;
 
 use super::error::Result;
-use super::networks::read;
 use super::pause::Pause;
 use super::store::{Batch, Change, Listing, Position, Range, Store};
 use cache::{Cache, Cached};
@@ -24,6 +25,8 @@ pub use state::{NamesKey, Owner, State, Wished};
 
 /// Changes that are kept for who is slow.
 const BACKLOG: usize = 256;
+/// So many keys at once leave memory to give back.
+const MANY: usize = 1000;
 /// Between two copies on disk.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
@@ -128,11 +131,12 @@ impl View {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows the store until it is dropped.
-    pub(super) async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
+    /// Follows the store until it is dropped. `made` is the last revision that this process
+    /// made itself.
+    pub(super) async fn follow(self: Arc<Self>, store: Arc<dyn Store>, made: Arc<AtomicI64>) {
         let mut pause = Pause::new();
         loop {
-            let Err(error) = self.follow_once(&*store, &mut pause).await;
+            let Err(error) = self.follow_once(&*store, &made, &mut pause).await;
             let problem = error.to_string();
             let is_news =
                 self.contact(|contact| contact.problem.replace(problem.clone())).is_none();
@@ -147,13 +151,14 @@ impl View {
     async fn follow_once(
         &self,
         store: &dyn Store,
+        made: &AtomicI64,
         pause: &mut Pause,
     ) -> Result<std::convert::Infallible> {
-        let mut at = self.resume(store).await?;
+        let mut at = self.resume(store, made).await?;
         loop {
             let from = match at {
                 Some(at) => at,
-                None => self.list(store).await?,
+                None => self.list(store, made).await?,
             };
             let mut feed = store.watch(&Range::all(), from).await?;
             self.reached();
@@ -175,36 +180,52 @@ impl View {
     }
 
     /// Where the feed may go on; `None`: all is to be listed.
-    async fn resume(&self, store: &dyn Store) -> Result<Option<Position>> {
+    async fn resume(&self, store: &dyn Store, made: &AtomicI64) -> Result<Option<Position>> {
         let Some(at) = self.read(State::at) else { return Ok(None) };
         let Some((key, revision)) = self.contact(|contact| contact.landmark.clone()) else {
             return Ok(None);
         };
+        let now = store.list(&Range::between(key.as_str(), format!("{key}\0"))).await?;
+        let there = now.entries.first().map(|entry| entry.revision);
         // A store that went back may by now be ahead of where it was.
-        let there = read(store, &key).await?.map(|entry| entry.revision);
-        if there.is_some_and(|there| there < revision) {
-            self.contact(|contact| contact.went_back = contact.last);
-        }
-        Ok(there.filter(|there| *there == revision).map(|_| at))
+        let is_behind = there.is_some_and(|there| there < revision);
+        let goes_on = there == Some(revision) && !self.compare(now.at, made, is_behind);
+        Ok(goes_on.then_some(at))
     }
 
-    async fn list(&self, store: &dyn Store) -> Result<Position> {
+    /// Whether the store went back, which is noted.
+    fn compare(&self, at: Position, made: &AtomicI64, is_behind: bool) -> bool {
+        let made = made.load(Ordering::SeqCst);
+        self.contact(|contact| {
+            let behind = |last: Position| {
+                is_behind || last.cluster != at.cluster || at.revision < last.revision.max(made)
+            };
+            let went_back = contact.last.filter(|last| behind(*last));
+            contact.went_back = went_back.or(contact.went_back);
+            went_back.is_some()
+        })
+    }
+
+    async fn list(&self, store: &dyn Store, made: &AtomicI64) -> Result<Position> {
         let Listing { entries, at } = store.list(&Range::all()).await?;
         let now = self.now();
+        if self.compare(at, made, false) {
+            // What it made since is no measure any more.
+            made.store(0, Ordering::SeqCst);
+        }
         self.change(|state| state.load(&entries, Some(at), now));
         self.contact(|contact| {
-            if contact
-                .last
-                .is_some_and(|last| last.cluster != at.cluster || at.revision < last.revision)
-            {
-                contact.went_back = contact.last;
-            }
             contact.last = Some(at);
             let newest = entries.iter().max_by_key(|entry| entry.revision);
             contact.landmark = newest.map(|entry| (entry.key.clone(), entry.revision));
             contact.unsaved = true;
         });
         self.tell(Changed::everything());
+        let many = entries.len() > MANY;
+        drop(entries);
+        if many {
+            process::release_memory();
+        }
         Ok(at)
     }
 
@@ -269,8 +290,15 @@ impl View {
         };
         let entries = self.read(State::durable);
         let cache = self.cache.clone();
-        let written =
-            tokio::task::spawn_blocking(move || cache.write(&Cached::new(at, entries))).await;
+        let written = tokio::task::spawn_blocking(move || {
+            let many = entries.len() > MANY;
+            let written = cache.write(&Cached::new(at, entries));
+            if many {
+                process::release_memory();
+            }
+            written
+        })
+        .await;
         if let Ok(Err(error)) = written {
             tracing::warn!("{error}: a node that starts without the store will know less");
         }

@@ -250,23 +250,15 @@ fn wanted(tunnels: &Tunnels, device: &Own) -> BTreeMap<Key, Wanted> {
 
 fn additions(now: &Device, wanted: BTreeMap<Key, Wanted>) -> Vec<PeerChange> {
     let known: HashMap<Key, _> = now.peers.iter().map(|peer| (peer.key, peer)).collect();
-    let differs = |key: &Key, wanted: &Wanted| {
-        known.get(key).is_none_or(|peer| {
-            peer.endpoint != Some(wanted.endpoint)
-                || peer.allowed != [wanted.inside]
-                || peer.keepalive != wanted.keepalive
-        })
+    let addition = |(key, Wanted { endpoint, inside, keepalive }): (Key, Wanted)| {
+        let peer = known.get(&key);
+        let has = peer.is_some_and(|peer| peer.allowed == [inside]);
+        let is_as_wanted =
+            has && peer.is_some_and(|p| (p.endpoint, p.keepalive) == (Some(endpoint), keepalive));
+        let allowed = (!has).then(|| vec![inside]);
+        (!is_as_wanted).then_some(PeerChange::Set { key, endpoint, allowed, keepalive })
     };
-    wanted
-        .into_iter()
-        .filter(|(key, wanted)| differs(key, wanted))
-        .map(|(key, Wanted { endpoint, inside, keepalive })| PeerChange::Set {
-            key,
-            endpoint,
-            allowed: vec![inside],
-            keepalive,
-        })
-        .collect()
+    wanted.into_iter().filter_map(addition).collect()
 }
 
 #[cfg(test)]
@@ -323,7 +315,7 @@ mod tests {
                 cleat_kernel::wireguard::Peer {
                     key,
                     endpoint: Some(endpoint),
-                    allowed,
+                    allowed: allowed.unwrap(),
                     keepalive,
                     handshake: 0,
                 }
@@ -333,6 +325,7 @@ mod tests {
         let mut now = Device { peers: peers.collect(), ..Device::default() };
         assert!(additions(&now, wanted()).is_empty());
         now.peers[0].endpoint = Some("192.0.2.3:7".parse().unwrap());
-        assert_eq!(additions(&now, wanted()).len(), 1);
+        let moved = additions(&now, wanted());
+        assert!(matches!(moved[..], [PeerChange::Set { allowed: None, .. }]), "{moved:?}");
     }
 }
