@@ -24,17 +24,18 @@ fn fifty_containers_start_at_once_on_each_of_three_nodes() {
     fleet[1].cleat(CREATE);
     let start = |node: &'_ Node| {
         let containers: Vec<_> = (0..50).map(|_| node.lab.container()).collect();
-        at_once(&containers, |index, container| {
+        let addresses = at_once(&containers, |index, container| {
             let chain = node.on("blue", &format!("{}-{index}", node.name()));
             chain.add(container).map(|attached| attached.v4())
-        })
+        });
+        (containers, addresses)
     };
     let start = &start;
     let began = std::time::Instant::now();
-    let all: Vec<_> = thread::scope(|scope| {
+    let (_containers, all): (Vec<_>, Vec<_>) = thread::scope(|scope| {
         let threads: Vec<_> =
             fleet.nodes().iter().map(|node| scope.spawn(move || start(node))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).unzip()
     });
     println!("150 containers on 3 nodes: {:?}", began.elapsed());
     let mut addresses = BTreeSet::new();

@@ -221,10 +221,12 @@ impl Member {
         }
     }
 
+    /// Containers' links come and go all the time. A host inside a container has a pair's end for
+    /// its card: it is told from those by its name.
     fn hear_notice(&mut self, notice: &Notice) {
         match notice {
-            Notice::LinkChanged { kind, .. } if kind == "veth" => {}
-            Notice::LinkGone { kind, .. } if kind == "veth" => {}
+            Notice::LinkChanged { name, kind } | Notice::LinkGone { name, kind }
+                if kind == "veth" && name.starts_with("veth") => {}
             Notice::SettingChanged => {}
             Notice::LinkChanged { .. } | Notice::LinkGone { .. } | Notice::Lost => {
                 self.due.all = true;
