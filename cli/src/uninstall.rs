@@ -87,9 +87,23 @@ fn networks(context: &Context, errors: &mut Vec<Error>) -> Result<()> {
     Ok(())
 }
 
+/// Who this node was among others, and what it owned.
+fn overlay(context: &Context) -> Result<()> {
+    let folder = context.node.dirs().state.join("overlay");
+    let claims = std::fs::read_dir(folder.join("claims")).into_iter().flatten().count();
+    if claims > 0 {
+        output::warn(&format!(
+            "blocks of {claims} overlay networks are still this node's; another node frees them \
+             by `cleat node forget`"
+        ));
+    }
+    absent(std::fs::remove_dir_all(&folder)).map_err(crate::context::file_error("remove", &folder))
+}
+
 fn folders(context: &Context) -> Result<()> {
     let run = &context.node.dirs().run;
     absent(std::fs::remove_dir_all(run)).map_err(crate::context::file_error("remove", run))?;
+    overlay(context)?;
     // Others may keep things there.
     remove_if_empty(&context.node.dirs().state.join("networks"));
     remove_if_empty(&context.node.dirs().state.join("volumes"));

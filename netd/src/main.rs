@@ -149,3 +149,18 @@ fn fail(error: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "netd: {error}");
     ExitCode::FAILURE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_go_writes_them() {
+        for (text, seconds) in [("10s", 10), ("1m30s", 90), ("1h", 3600), ("1500ms", 2)] {
+            assert_eq!(go_time(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "10", "s", "10x", "0s", "99999999999999999999s"] {
+            assert!(go_time(text).is_err(), "{text}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod invoke;
 mod lab;
 mod machine;
 mod many;
+mod membership;
 mod namespace;
 mod netd;
 mod nfs;

@@ -377,3 +377,51 @@ fn detach_leaves_nothing_however_the_container_ended() {
         assert!(told >= 2, "{told}");
     }
 }
+
+/// dnsmasq's shortest lease is of two minutes, and T1 half of it.
+#[test]
+#[ignore = "takes long"]
+fn dnsmasq_renews_both_families() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let lines = format!("{V4}\n{V6}").replace(",1h", ",2m");
+    let server = lab.dnsmasq(&lab.lan, "eth0", &lines);
+    let _netd = lab.netd();
+    let (chain, container) = add(&lab, macvlan(ipam(json!({"ipv6": true}))));
+    let attached = chain.attach(&container);
+    let deadline = Instant::now() + Duration::from_secs(100);
+    let renewed = || {
+        let said = server.said();
+        said.matches("DHCPACK(").count() >= 2 && said.contains("DHCPRENEW(")
+    };
+    while !renewed() {
+        assert!(Instant::now() < deadline, "not renewed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    chain.check(&container, &attached).unwrap();
+    chain.detach(&container, &attached);
+}
+
+/// A lease runs on while the machine sleeps: the daemon wakes up in another time.
+#[test]
+fn time_that_was_slept_through_counts() {
+    let lab = Lab::new();
+    if lab.is_reference() {
+        return;
+    }
+    let server = DhcpServer::start(&lab, (900, 300, 600));
+    let netd = lab.netd();
+    let (chain, container) = add(&lab, macvlan(ipam(json!({}))));
+    let attached = chain.attach(&container);
+    let asked = server.count(MessageType::Request);
+    netd.kill();
+    let sleep = ["unshare", "--time", "--boottime", "310", "--fork", "--kill-child"];
+    let netd = lab.netd_through(&json!({}), &sleep);
+    wait_until("it was renewed at once", || server.count(MessageType::Request) > asked);
+    chain.check(&container, &attached).unwrap();
+    chain.detach(&container, &attached);
+    wait_until("it was given back", || server.count(MessageType::Release) == 1);
+    netd.kill();
+}

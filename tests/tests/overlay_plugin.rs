@@ -1,33 +1,14 @@
 //! The overlay plugin on a node that knows its part of the network, with no netd running: what it
 //! needs no daemon for, and what it says where it would need one.
 
-use std::fs;
-
 use cleat_tests::{Chain, Container, Lab};
 use serde_json::{Value, json};
 
-/// The note's name and the bridge's, by the hash of `blue`.
-const NOTE: &str = "16477688c0e00699";
+/// By the hash of `blue`.
 const BRIDGE: &str = "clb16477688c0e";
 
-/// Writes what netd would have written, with these changes.
 fn join(lab: &Lab, changes: Value) {
-    let mut note = json!({
-        "schema": 1,
-        "network": {
-            "name": "blue", "id": "0123456789abcdef", "vni": 4100,
-            "subnets": ["10.77.0.0/16", "fd77::/48"],
-            "blockV4": 24, "blockV6": 64, "port": 4789, "inbound": "published",
-        },
-        "blocks": ["10.77.1.0/24", "fd77:0:0:1::/64"],
-        "mtu": 1450,
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        note[key] = value.clone();
-    }
-    let folder = lab.folder().join("run/overlay/networks");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(format!("{NOTE}.json")), note.to_string()).unwrap();
+    lab.join_overlay("blue", changes);
 }
 
 fn chain<'l>(lab: &'l Lab, extra: &Value) -> Chain<'l> {

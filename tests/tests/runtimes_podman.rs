@@ -118,7 +118,7 @@ fn netd_as_a_container() {
     podman.run("import $LAB/netd.tar netd");
     podman.run(
         "run -d --name netd --network host --pid host --cap-drop ALL \
-         --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE --cap-add SYS_ADMIN \
+         --cap-add NET_ADMIN --cap-add NET_RAW --cap-add NET_BIND_SERVICE --cap-add SYS_ADMIN \
          --cap-add SYS_PTRACE --cap-add DAC_OVERRIDE --security-opt apparmor=unconfined \
          --security-opt seccomp=unconfined --security-opt unmask=ALL \
          -v /run:/run:rslave -v /var/lib/cleat:/var/lib/cleat -v /var/lib/cni:/var/lib/cni \

@@ -22,6 +22,7 @@ pub(super) async fn get(shared: State) -> std::result::Result<Response, Refusal>
         of_process(&mut all, shared);
         of_node(&mut all, node)?;
         of_names(&mut all, shared, node);
+        of_overlay(&mut all, shared);
         of_rest(&mut all, shared);
         Ok(all)
     });
@@ -86,6 +87,27 @@ fn of_node(all: &mut Exposition, node: &Node) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Nodes and their blocks, as far as the store was heard of.
+fn of_overlay(all: &mut Exposition, shared: &Shared) {
+    let Some(plane) = shared.overlay.get() else { return };
+    all.gauges("cleat_overlay_store_up", "The overlay's store was heard of last time.")
+        .of(&[], u64::from(plane.view().problem().is_none()));
+    let (up, down, blocks) = plane.view().read(|view| {
+        let up = view.hosts().filter(|(id, _)| view.is_up(id)).count();
+        let blocks = view
+            .networks()
+            .map(|network| (network.name.clone(), view.claims(&network.id).count() as u64));
+        (up, view.hosts().count() - up, blocks.collect::<Vec<_>>())
+    });
+    all.gauges("cleat_overlay_nodes", "Nodes that share overlay networks.")
+        .of(&[("state", "up")], up as u64)
+        .of(&[("state", "down")], down as u64);
+    let mut family = all.gauges("cleat_overlay_blocks", "Blocks of all nodes.");
+    for (network, count) in &blocks {
+        family = family.of(&[("network", network)], *count);
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "the format's numbers are doubles")]

@@ -33,7 +33,7 @@ impl Identity {
     pub fn open(folder: &Path, machine: &str) -> Result<Self> {
         let documents: Documents<Self> = Documents::open(folder, Durability::Disk);
         if let Some(found) = documents.read(NAME)? {
-            if found.machine == machine || found.machine.is_empty() || machine.is_empty() {
+            if !are_different(&found.machine, machine) {
                 return Ok(found);
             }
             return Err(Error::Halted {
@@ -57,12 +57,21 @@ pub fn file(folder: &Path) -> PathBuf {
     folder.join(format!("{NAME}.json"))
 }
 
-/// What tells this machine from a copy of its disk: the firmware's id and systemd's. Empty where
-/// there is neither.
+/// What tells this machine from a copy of its disk: hashes of the firmware's id and of systemd's,
+/// with a colon between; empty where they cannot be read.
 pub fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let known = [read("/sys/class/dmi/id/product_uuid"), read("/etc/machine-id")].concat();
-    if known.is_empty() { known } else { hashed_name(&known, 32) }
+    let hashed = |path| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let id = text.trim();
+        if id.is_empty() { String::new() } else { hashed_name(id, 16) }
+    };
+    format!("{}:{}", hashed("/sys/class/dmi/id/product_uuid"), hashed("/etc/machine-id"))
+}
+
+/// What can be read now and could not then, or the other way round, tells nothing.
+fn are_different(one: &str, other: &str) -> bool {
+    let mut parts = one.split(':').zip(other.split(':'));
+    parts.any(|(one, other)| !one.is_empty() && !other.is_empty() && one != other)
 }
 
 /// 16 hex digits that nobody has had before.
@@ -77,12 +86,16 @@ mod tests {
     #[test]
     fn an_id_is_made_once_and_a_copy_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let made = Identity::open(folder.path(), "m1").unwrap();
+        let made = Identity::open(folder.path(), "f1:s1").unwrap();
         assert_eq!(made.id.len(), 16);
-        assert_eq!(Identity::open(folder.path(), "m1").unwrap(), made);
         // Where nothing tells machines apart, nothing is refused.
-        assert_eq!(Identity::open(folder.path(), "").unwrap(), made);
-        let error = Identity::open(folder.path(), "m2").unwrap_err().to_string();
-        assert!(error.contains("node.json") && error.contains("\"machine\": \"m2\""), "{error}");
+        for same in ["f1:s1", ":s1", "f1:", ":", ""] {
+            assert_eq!(Identity::open(folder.path(), same).unwrap(), made, "{same}");
+        }
+        for other in ["f2:s1", "f1:s2", ":s2", "f2:"] {
+            let error = Identity::open(folder.path(), other).unwrap_err().to_string();
+            let right = format!("\"machine\": {other:?}");
+            assert!(error.contains("node.json") && error.contains(&right), "{error}");
+        }
     }
 }

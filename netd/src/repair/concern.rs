@@ -27,7 +27,7 @@ pub(super) struct Concern {
 /// Our programs by the names that the kernel knows them by. They keep the tables in order
 /// themselves, hundreds of times a second; who bears the name of one and does not is found by the
 /// regular look.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "bridge",
     "cleat",
     "dnsname",
@@ -38,6 +38,7 @@ const OURS: [&str; 14] = [
     "macvlan",
     "netd",
     "none",
+    "overlay",
     "portmap",
     "ptp",
     "static",

@@ -50,6 +50,17 @@ fn after_a_backup_whatever_is_owned_twice_is_halted() {
     });
 }
 
+/// What is granted late is granted only if the block is still the granter's.
+#[test]
+fn a_grant_that_arrives_after_its_block_changed_hands_is_none() {
+    explore(20, Duration::from_secs(4), || {
+        shuttle::future::block_on(async {
+            let world = World::new(3, true).await;
+            world.grant_late().await;
+        });
+    });
+}
+
 /// A copy of a machine that starts while the first one runs never acts for the node.
 #[test]
 fn a_copy_never_gets_in() {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cleat_engine::overlay::OverlayNetwork;
-use cleat_netd::overlay::claims::{Book, Held};
+use cleat_netd::overlay::claims::{Book, Held, Single};
 use cleat_netd::overlay::store::{Memory, Pause, Snapshot};
 use cleat_netd::overlay::{NetworkRequest, networks};
 use shuttle::rand::{Rng, thread_rng};
@@ -77,6 +77,34 @@ impl World {
         for task in tasks {
             task.await.unwrap();
         }
+    }
+
+    /// One grants an address by a transaction that arrives only after its block is another's.
+    pub(crate) async fn grant_late(&self) {
+        let inner = &self.inner;
+        let network = &inner.network;
+        let machines = inner.machines();
+        for machine in machines {
+            machine.keep(inner.time()).await;
+            assert!(machine.was_held());
+        }
+        let [owner, asker, next] = [0, 1, 2].map(|n| machines[n].clone());
+        // All have blocks of one length here.
+        let block = owner.claims().block(network, &network.subnets[0], &[]).await.unwrap();
+        let [wanted, other] = [3, 4].map(|n| block.hosts().nth(n).unwrap());
+        assert_eq!(asker.claims().address(network, wanted).await.unwrap(), Single::Asked);
+        owner.client.delay_commits(1);
+        owner.claims().settle(network, &owner.pool).await.unwrap();
+        owner.claims().release(network, &block).await.unwrap();
+        let got = next.claims().address(network, other).await.unwrap();
+        assert_eq!(got, Single::OwnBlock(block));
+        inner.memory.deliver();
+        assert_eq!(asker.claims().address(network, wanted).await.unwrap(), Single::Asked);
+        next.pool.leased.lock().unwrap().insert(wanted);
+        next.claims().settle(network, &next.pool).await.unwrap();
+        let error = asker.claims().address(network, wanted).await.unwrap_err().to_string();
+        assert!(error.contains("in use"), "{error}");
+        check(machines);
     }
 
     /// The first node is copied at some moment, while it keeps its session.

@@ -101,9 +101,12 @@ pub(super) fn input_rules(tx: &mut Transaction, mark: u32) {
     };
     let elsewhere = expr::ne(Select::Iifname, WIREGUARD.as_bytes());
     rule(tx, of("overlay_encrypted"), vec![elsewhere, expr::drop_packet()]);
+    let pass = || vec![expr::mark_set_bit(mark), expr::verdict(cleat_nft::Verdict::Return)];
+    // From whom the rest is, WireGuard knows; a peer that changes its keys comes from an address that
+    // nothing is sent to yet.
+    rule(tx, of("overlay_encrypted"), pass());
     for (saddr, set) in [(Select::IpSaddr, "overlay4"), (Select::Ip6Saddr, "overlay6")] {
         let from_peer = expr::match_in(&[saddr, Select::Dport], set);
-        let pass = || vec![expr::mark_set_bit(mark), expr::verdict(cleat_nft::Verdict::Return)];
         rule(tx, vec![expr::match_l4proto(UDP), from_peer], pass());
     }
     rule(tx, of("overlay_vnis"), vec![expr::drop_packet()]);

@@ -10,6 +10,7 @@ use super::{Book, Claims, Held, Licence, Reserve, TRIES};
 use crate::overlay::documents::Claim;
 use crate::overlay::error::{Error, Result};
 use crate::overlay::store::{Condition, Txn, Write};
+use crate::overlay::view::Wished;
 use crate::overlay::{keys, networks};
 
 /// Whether a network's page and what is known of the store call for [`Claims::settle`]. A look at
@@ -18,7 +19,7 @@ pub fn differs<'v>(
     node: &str,
     book: Option<&Book>,
     claims: impl Iterator<Item = (IpNet, &'v Claim)>,
-    asks: impl Iterator<Item = (IpAddr, bool)>,
+    mut asks: impl Iterator<Item = (IpAddr, &'v Wished)>,
 ) -> bool {
     let held = book.map(|book| book.held.as_slice()).unwrap_or_default();
     let grants = book.map(|book| book.grants.as_slice()).unwrap_or_default();
@@ -43,10 +44,11 @@ pub fn differs<'v>(
     if agreed != held.len() || granted != grants.len() {
         return true;
     }
-    let mut open = asks.filter(|(_, refused)| !refused);
-    open.any(|(address, _)| {
-        held.iter().any(|held| !held.is_single() && held.block.contains(&address))
-    })
+    // Own wishes end with who waits for them.
+    let is_here = |address: &IpAddr| {
+        held.iter().any(|held| !held.is_single() && held.block.contains(address))
+    };
+    asks.any(|(address, wished)| *wished.node == *node || (!wished.refused && is_here(&address)))
 }
 
 impl Claims {
@@ -76,6 +78,13 @@ impl Claims {
                 self.drop_stray(&picture, seen).await?;
             }
         }
+        for wish in picture.wishes.iter().filter(|wish| wish.ask.node == self.node) {
+            let is_wanted = self.wanted().contains(&(network.id.clone(), wish.address));
+            let is_asked_again = self.books.held(&network.id, &IpNet::from(wish.address)).is_some();
+            if !is_wanted && !is_asked_again {
+                self.take_back(&picture, wish.address).await?;
+            }
+        }
         self.answer(&picture, reserve).await?;
         // While others may still have to tell theirs, nothing that was granted is taken for free.
         if matches!(self.licence(), Licence::Full { .. }) {
@@ -103,8 +112,15 @@ impl Claims {
             }
             Some(seen) => halt(belongs(&held.block, seen)),
             None if held.granted_by.is_some() => {
-                self.ask_again(picture, held.block.addr(), &held.nonce).await?;
-                halt(format!("{}: the owner of its block is asked again", held.block))
+                let address = held.block.addr();
+                let refusal = picture.wish(address).and_then(|wish| wish.ask.refusal.clone());
+                if let Some(refusal) = refusal {
+                    // Asked once more the next time.
+                    self.take_back(picture, address).await?;
+                    return halt(format!("{address}: the owner of its block says: {refusal}"));
+                }
+                self.ask_again(picture, address, &held.nonce).await?;
+                halt(format!("{address}: the owner of its block is asked again"))
             }
             None => self.tell(picture, held).await,
         }

@@ -177,7 +177,7 @@ impl Claims {
     }
 
     /// Removes the own wish for an address; true: there is none.
-    async fn take_back(&self, picture: &Picture, address: IpAddr) -> Result<bool> {
+    pub(super) async fn take_back(&self, picture: &Picture, address: IpAddr) -> Result<bool> {
         let Some(wish) = picture.wish(address).filter(|wish| wish.ask.node == self.node) else {
             return Ok(true);
         };

@@ -182,7 +182,12 @@ impl Member {
     }
 
     fn wait(&self) {
-        std::thread::sleep(self.rest_until.saturating_duration_since(Instant::now()));
+        let rest = self.rest_until.saturating_duration_since(Instant::now());
+        if !rest.is_zero() {
+            // Who attaches waits for nobody's changes.
+            let mut asked = [PollFd::from_borrowed_fd(self.wants.as_fd(), PollFlags::IN)];
+            let _ = poll(&mut asked, Timespec::try_from(rest).ok().as_ref());
+        }
         let kernel = self.kernel.as_ref().map(AsFd::as_fd);
         let all = [Some(self.wake.as_fd()), Some(self.wants.as_fd()), kernel].into_iter().flatten();
         let mut fds: Vec<PollFd<'_>> =
@@ -317,7 +322,8 @@ impl Member {
             self.plane.owned().into_iter().filter(|network| network.encrypted).collect();
         if encrypted.is_empty() {
             self.tunnels.take_down(rtnl)?;
-            return Ok(self.advance(true));
+            self.advance(true);
+            return Ok(());
         }
         let is_due = self.due.all || encrypted.iter().any(|n| self.due.parts.contains(&n.name));
         if !is_due && !self.tunnels.is_changing() {

@@ -85,7 +85,7 @@ fn open(
     let suspects = networks.into_values().filter(|network| is_suspect(&network.id));
     let differing = suspects.filter(|network| {
         let claims: Vec<_> = state.booked(&network.id).collect();
-        let asks = state.asks(&network.id).map(|(address, wished)| (*address, wished.refused));
+        let asks = state.asks(&network.id).map(|(address, wished)| (*address, wished));
         let claims = claims.iter().map(|(block, claim)| (*block, claim));
         differs(&plane.node, books.get(&network.id), claims, asks)
     });
