@@ -1,6 +1,7 @@
 //! Encrypted networks between two hosts, in a kernel that has WireGuard: what containers reach,
 //! and what somebody in between reads, from before the tunnels are there until after they are gone.
 //@ vm-modules: wireguard vxlan
+//@ vm-seconds: 600
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_methods, reason = "flows go on for a time")]
 
