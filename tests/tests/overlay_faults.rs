@@ -75,13 +75,15 @@ fn netd_is_killed_and_nothing_is_lost() {
     settles("a node that is down has no names", || b.finds("a").is_empty());
     fleet[1].start_again();
     settles("names of the others are back", || a.finds("b") == [b.v4()]);
-    let took = settles("and its own, there", || {
-        b.finds("a") == [a.v4()] && b.finds("c") == [c.v4()]
-    });
+    let took =
+        settles("and its own, there", || b.finds("a") == [a.v4()] && b.finds("c") == [c.v4()]);
     println!("names after netd came back: {took:?}");
     c.end();
     let changes = fleet[1].lab.changes(&before);
-    assert!(!changes.lines().any(|line| line.contains("link") || line.contains("route")), "{changes}");
+    assert!(
+        !changes.lines().any(|line| line.contains("link") || line.contains("route")),
+        "{changes}"
+    );
     settles("it is told of", || b.finds("c").is_empty());
     without_loss(flows);
 }

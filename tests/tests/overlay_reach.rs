@@ -145,5 +145,9 @@ fn names_are_known_elsewhere_soon() {
         placed.end();
     }
     came.sort();
-    println!("from ADD to the name elsewhere: p50 {:?}, p99 {:?}", came[ROUNDS / 2], came[ROUNDS - 1]);
+    println!(
+        "from ADD to the name elsewhere: p50 {:?}, p99 {:?}",
+        came[ROUNDS / 2],
+        came[ROUNDS - 1]
+    );
 }
