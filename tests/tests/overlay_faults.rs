@@ -109,6 +109,9 @@ fn a_node_reboots_with_another_address() {
     without_loss([flow]);
 }
 
+/// What it is called, and what does it to a node.
+type Fault<'f> = (&'f str, &'f dyn Fn(&Node));
+
 #[test]
 fn links_underneath_come_and_go() {
     let (fleet, _etcd) = blue(2);
@@ -117,7 +120,7 @@ fn links_underneath_come_and_go() {
     settles("they meet", || meet(&a, &b));
     let vxlan = two.lab.host.ip_json("link show type vxlan")[0]["ifname"].clone();
     let vxlan = vxlan.as_str().unwrap();
-    let faults: [(&str, &dyn Fn(&Node)); 7] = [
+    let faults: [Fault<'_>; 7] = [
         ("its link is deleted and made again", &|node| {
             node.unplug();
             node.plug();

@@ -102,6 +102,7 @@ pub fn ask(node: &Node, name: &str, want: &Want, patience: Duration) -> Result<(
                 watch.wait(left)?;
                 watch.drain()?;
             }
+            #[expect(clippy::disallowed_methods, reason = "nothing tells of the event")]
             None => thread::sleep(left.min(AGAIN)),
         }
     }
