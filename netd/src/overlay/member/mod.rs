@@ -476,6 +476,9 @@ impl Member {
             self.troubles.add(&network.name, format!("node {node} is not sent to: {why}"));
         }
         let note = part.note(applied.mtu, self.plane.halted(&network.id));
+        for (_, why) in self.plane.troubles().into_iter().filter(|(of, _)| *of == network.name) {
+            self.troubles.halt(&network.name, why);
+        }
         if let Some(why) = &note.halted {
             self.troubles.halt(&network.name, why.clone());
         }
