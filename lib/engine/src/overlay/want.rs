@@ -102,10 +102,14 @@ pub fn ask(node: &Node, name: &str, want: &Want, patience: Duration) -> Result<(
                 watch.wait(left)?;
                 watch.drain()?;
             }
-            #[expect(clippy::disallowed_methods, reason = "nothing tells of the event")]
-            None => thread::sleep(left.min(AGAIN)),
+            None => look_again_after(left.min(AGAIN)),
         }
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "what cannot be watched is looked at again")]
+fn look_again_after(pause: Duration) {
+    thread::sleep(pause);
 }
 
 fn store(node: &Node) -> Store<Want> {

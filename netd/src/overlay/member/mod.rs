@@ -321,7 +321,7 @@ impl Member {
         let encrypted: Vec<OverlayNetwork> =
             self.plane.owned().into_iter().filter(|network| network.encrypted).collect();
         if encrypted.is_empty() {
-            self.tunnels.take_down(rtnl)?;
+            self.tunnels.take_down(&self.node, rtnl)?;
             self.advance(true);
             return Ok(());
         }
@@ -340,7 +340,7 @@ impl Member {
             (hosts.collect::<Vec<_>>(), state.at().is_some())
         });
         let complete = complete && self.plane.is_complete();
-        let applied = self.tunnels.settle(rtnl, &nodes, &self.addresses, complete)?;
+        let applied = self.tunnels.settle((&self.node, rtnl), &nodes, &self.addresses, complete)?;
         self.troubles.clear(KEYS);
         for (node, why) in &self.tunnels.refused {
             self.troubles.add(KEYS, format!("node {node}: {why}"));
