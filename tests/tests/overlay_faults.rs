@@ -109,6 +109,9 @@ fn a_node_reboots_with_another_address() {
     without_loss([flow]);
 }
 
+/// What it is called, and what does it to a node.
+type Fault<'f> = (&'f str, &'f dyn Fn(&Node));
+
 #[test]
 fn links_underneath_come_and_go() {
     let (fleet, _etcd) = blue(2);
@@ -117,7 +120,7 @@ fn links_underneath_come_and_go() {
     settles("they meet", || meet(&a, &b));
     let vxlan = two.lab.host.ip_json("link show type vxlan")[0]["ifname"].clone();
     let vxlan = vxlan.as_str().unwrap();
-    let faults: [(&str, &dyn Fn(&Node)); 7] = [
+    let faults: [Fault<'_>; 7] = [
         ("its link is deleted and made again", &|node| {
             node.unplug();
             node.plug();
@@ -250,6 +253,45 @@ fn a_store_that_is_restored_is_told_what_is_owned() {
         let halted = node.cleat_json("network inspect blue")[0]["overlay"]["halted"].clone();
         assert!(halted.is_null(), "{halted}");
     }
+}
+
+#[test]
+fn two_that_own_the_same_by_a_restored_store_are_told_apart() {
+    let (fleet, etcd) = Fleet::sharing(3);
+    // Room for one node: of two blocks the first is nobody's.
+    fleet[1].cleat("network create --driver overlay --subnet 10.77.0.0/28 --block-size 29 blue");
+    let snapshot = etcd.snapshot("before.db");
+    let early = fleet[2].place("blue", "early");
+    // It cannot tell what it owns, and the others do not know of it any more.
+    fleet[2].kill();
+    etcd.restore(&snapshot, "another");
+    let late = settled_place(&fleet[3], "late");
+    assert_eq!(late.v4(), early.v4());
+    let of_late = claims(&etcd);
+    fleet[2].start_again();
+    settles("the later one attaches nothing more", || {
+        let outcome = fleet[2].place_by(fleet[2].on("blue", "more"));
+        outcome.is_err_and(|outcome| {
+            let text = outcome.error_text();
+            text.contains("10.77.0.8/29") && text.contains("end the containers in")
+        })
+    });
+    let events = fleet[2].cleat("--format json events");
+    assert!(events.contains("overlay.halted"), "{events}");
+    let doctor = fleet[2].lab.cleat("doctor").output().unwrap();
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.contains("no new containers") && doctor.contains("10.77.0.8/29"), "{doctor}");
+    // Whose it is by the store goes on, and the other gives up with its last container.
+    assert_eq!(claims(&etcd), of_late);
+    early.end();
+    settles("the books are empty", || {
+        fleet[2].lab.host.ip_json("link show type vxlan") == serde_json::json!([])
+    });
+    assert_eq!(claims(&etcd), of_late);
+    let more = fleet[3].place("blue", "more");
+    assert!(more.reaches(&late));
+    let refusal = fleet[2].place_by(fleet[2].on("blue", "more")).unwrap_err().error_text();
+    assert!(refusal.contains("no block is free"), "{refusal}");
 }
 
 /// A container, once the node may claim; until then it is told why it may not.
