@@ -24,9 +24,16 @@ fn heading() {
     println!("kernel     {}", file("/proc/sys/kernel/osrelease"));
     println!("load       {}", file("/proc/loadavg"));
     println!("cleat      {}", said("git", &["describe", "--always", "--dirty"]));
-    for package in
-        ["containernetworking-plugins", "iptables", "gcc", "dnsperf", "dnsmasq-base", "rclone"]
-    {
+    for package in [
+        "containernetworking-plugins",
+        "iptables",
+        "gcc",
+        "dnsperf",
+        "dnsmasq-base",
+        "rclone",
+        "iperf3",
+        "etcd-server",
+    ] {
         let version = said("dpkg-query", &["-W", "-f", "${Version}", package]);
         println!("{package} {version}");
     }
@@ -75,6 +82,18 @@ pub(crate) fn timed(what: &str, samples: &Samples) -> Vec<String> {
     let digits = if median < 0.1 { 4 } else { 2 };
     let shown = |value: f64| format!("{value:.digits$}");
     vec![what.into(), shown(median), shown(min), samples.len().to_string()]
+}
+
+/// The head of [`late`].
+pub(crate) fn late_head() -> Vec<String> {
+    row(["ms", "median", "99 of 100", "maximum", "samples"])
+}
+
+/// What, the median, what 99 of 100 do not exceed, the maximum, how many there are.
+pub(crate) fn late(what: &str, samples: &Samples) -> Vec<String> {
+    let values = [samples.median(), samples.percentile(99), samples.max()];
+    let shown = values.map(|value| format!("{value:.2}"));
+    [vec![what.to_owned()], shown.to_vec(), vec![samples.len().to_string()]].concat()
 }
 
 /// Compares medians, and minima beside them, with a goal.

@@ -28,6 +28,18 @@ impl Samples {
         milliseconds(sorted[sorted.len() / 2])
     }
 
+    /// The one that so many of a hundred do not exceed, in milliseconds.
+    pub(crate) fn percentile(&self, of_hundred: usize) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        milliseconds(sorted[(sorted.len() * of_hundred).div_ceil(100) - 1])
+    }
+
+    /// The largest, in milliseconds.
+    pub(crate) fn max(&self) -> f64 {
+        milliseconds(*self.0.iter().max().unwrap())
+    }
+
     /// The smallest, in milliseconds.
     pub(crate) fn min(&self) -> f64 {
         milliseconds(*self.0.iter().min().unwrap())

@@ -24,6 +24,12 @@ mod names;
 mod names_life;
 #[path = "../bench/node.rs"]
 mod node;
+#[path = "../bench/overlay.rs"]
+mod overlay;
+#[path = "../bench/overlay_changes.rs"]
+mod overlay_changes;
+#[path = "../bench/overlay_traffic.rs"]
+mod overlay_traffic;
 #[path = "../bench/peers.rs"]
 mod peers;
 #[path = "../bench/ports.rs"]
@@ -32,6 +38,8 @@ mod ports;
 mod program;
 #[path = "../bench/report.rs"]
 mod report;
+#[path = "../bench/store.rs"]
+mod store;
 #[path = "../bench/timing.rs"]
 mod timing;
 #[path = "../bench/tools.rs"]

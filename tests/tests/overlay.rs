@@ -70,3 +70,20 @@ fn a_network_is_there_and_goes_everywhere() {
     assert!(gone(one));
     wait_until("it is gone there as well", || gone(two));
 }
+
+#[test]
+fn an_encrypted_network_needs_wireguard() {
+    let (fleet, _etcd) = fleet(1);
+    let (line, probe) = (format!("{CREATE} --encrypted"), cleat_tests::Namespace::create("probe"));
+    let has = probe.command("ip").args(["link", "add", "w", "type", "wireguard"]).output().unwrap();
+    if has.status.success() {
+        cleat(&fleet[1], &line);
+        return;
+    }
+    let refusal = refused(&fleet[1], &line);
+    assert!(refusal.contains("CONFIG_WIREGUARD"), "{refusal}");
+    let networks = shown(&fleet[1], "network ls");
+    assert!(networks.as_array().unwrap().iter().all(|n| n["name"] != "blue"), "{networks}");
+    // The others need none.
+    cleat(&fleet[1], CREATE);
+}
