@@ -27,8 +27,9 @@ fn containers_of_all_nodes_reach_each_other_and_know_their_names() {
         }
     }
     // To the outside each node translates; between nodes addresses stay.
-    let outside = &fleet[1].lab.lan;
-    assert!(all[0].container.ns.ping("192.0.2.254") || outside.ping("192.0.2.11"));
+    let switch = fleet.switch.addresses("br0");
+    let outside = switch.iter().find(|address| !address.contains(':')).unwrap();
+    assert!(all[0].container.ns.ping(outside.split('/').next().unwrap()), "{outside}");
     let nodes = fleet[2].cleat_json("node ls");
     let names: Vec<&str> =
         nodes.as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap()).collect();
@@ -73,17 +74,17 @@ fn a_network_is_there_and_goes_everywhere() {
 
 #[test]
 fn an_encrypted_network_needs_wireguard() {
-    let (fleet, _etcd) = fleet(1);
+    let (fleet, _etcd) = Fleet::sharing(1);
     let (line, probe) = (format!("{CREATE} --encrypted"), cleat_tests::Namespace::create("probe"));
     let has = probe.command("ip").args(["link", "add", "w", "type", "wireguard"]).output().unwrap();
     if has.status.success() {
-        cleat(&fleet[1], &line);
+        fleet[1].cleat(&line);
         return;
     }
-    let refusal = refused(&fleet[1], &line);
+    let refusal = fleet[1].cleat_refused(&line);
     assert!(refusal.contains("CONFIG_WIREGUARD"), "{refusal}");
-    let networks = shown(&fleet[1], "network ls");
+    let networks = fleet[1].cleat_json("network ls");
     assert!(networks.as_array().unwrap().iter().all(|n| n["name"] != "blue"), "{networks}");
     // The others need none.
-    cleat(&fleet[1], CREATE);
+    fleet[1].cleat(CREATE);
 }
