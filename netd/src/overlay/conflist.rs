@@ -34,15 +34,19 @@ pub(crate) fn path(folder: &Path, network: &str) -> PathBuf {
 }
 
 /// Writes what is missing or different of these networks' conflists, and removes those of
-/// overlays that there are no more. What went wrong with which file.
+/// overlays that there are no more, if these are `complete`. What went wrong with which file.
 pub(crate) fn settle(
     folder: &Path,
     networks: &[OverlayNetwork],
+    complete: bool,
     data_dir: Option<&Path>,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
     for network in networks {
         errors.extend(write(folder, network, data_dir).err());
+    }
+    if !complete {
+        return errors;
     }
     for file in conf_files(folder).unwrap_or_default() {
         let Some(id) = owner(&file) else { continue };
@@ -151,16 +155,17 @@ mod tests {
         let text = br#"{"name": "theirs", "plugins": []}"#;
         write_atomic(&theirs, text, 0o644, Durability::Runtime).unwrap();
         let all = [network("all", "a"), network("theirs", "b")];
-        let errors = settle(folder, &all, None);
+        let errors = settle(folder, &all, true, None);
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert!(matches!(&texts[..], [one] if one.contains("theirs")), "{texts:?}");
         let written = std::fs::read(path(folder, "all")).unwrap();
         let list = cleat_cni::ConfList::load(&path(folder, "all")).unwrap();
         assert_eq!((list.name.as_str(), list.plugins.len()), ("all", 2));
         // Made anew under the same name: another network.
-        assert!(settle(folder, &[network("all", "c")], None).is_empty());
+        assert!(settle(folder, &[network("all", "c")], true, None).is_empty());
         assert_ne!(std::fs::read(path(folder, "all")).unwrap(), written);
-        assert!(settle(folder, &[], None).is_empty());
+        assert!(settle(folder, &[], false, None).is_empty() && path(folder, "all").exists());
+        assert!(settle(folder, &[], true, None).is_empty());
         assert!(!path(folder, "all").exists() && theirs.exists());
     }
 }

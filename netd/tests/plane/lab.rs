@@ -1,4 +1,5 @@
 //! Nodes over a store in memory, whose clock is moved by hand, or over another one.
+#![allow(dead_code, reason = "several tests share this, and each uses a part")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -5,7 +5,6 @@
 mod etcd;
 mod lab;
 mod over_etcd;
-mod scale;
 mod trouble;
 
 use std::time::Duration;

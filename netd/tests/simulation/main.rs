@@ -12,13 +12,18 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner};
 use world::World;
 
-/// So many schedules at most, and no longer than this.
+/// So many schedules at most, and no longer than this. When its time is over, shuttle prints the
+/// last seed as if it had failed.
 fn explore(schedules: usize, time: Duration, test: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
     config.max_time = Some(time);
     config.silence_warnings = true;
     let done = Runner::new(RandomScheduler::new(schedules), config).run(test);
+    #[allow(clippy::print_stdout, reason = "how much was explored")]
+    {
+        println!("{done} schedules");
+    }
     assert!(done >= 20, "{done} schedules only within {time:?}");
 }
 
@@ -53,7 +58,7 @@ fn after_a_backup_whatever_is_owned_twice_is_halted() {
 /// What is granted late is granted only if the block is still the granter's.
 #[test]
 fn a_grant_that_arrives_after_its_block_changed_hands_is_none() {
-    explore(20, Duration::from_secs(4), || {
+    explore(20, Duration::from_secs(60), || {
         shuttle::future::block_on(async {
             let world = World::new(3, true).await;
             world.grant_late().await;

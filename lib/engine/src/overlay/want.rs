@@ -2,6 +2,7 @@
 //! membership's note or in the file's place. There is no other connection between the two.
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cleat_records::{Document, Durability, Store, Watch};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::{Node, service};
+
+/// Between two looks at the answer's place.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +78,9 @@ pub fn ask(node: &Node, name: &str, want: &Want, patience: Duration) -> Result<(
     }
     let store = store(node);
     cleat_records::make_dir(store.dir(), Durability::Runtime)?;
-    let mut watch = Watch::open(store.dir())?;
+    // A host has few watches (fs.inotify.max_user_instances, by default 128), and as many
+    // containers as like may start at once: who gets none looks again and again.
+    let mut watch = Watch::open(store.dir()).ok();
     store.replace(name, want)?;
     let deadline = Instant::now() + patience;
     loop {
@@ -91,9 +97,19 @@ pub fn ask(node: &Node, name: &str, want: &Want, patience: Duration) -> Result<(
             store.remove(name)?;
             return Err(failed(format!("netd has not answered within {patience:?}; see its log")));
         }
-        watch.wait(left)?;
-        watch.drain()?;
+        match &mut watch {
+            Some(watch) => {
+                watch.wait(left)?;
+                watch.drain()?;
+            }
+            None => look_again_after(left.min(AGAIN)),
+        }
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "what cannot be watched is looked at again")]
+fn look_again_after(pause: Duration) {
+    thread::sleep(pause);
 }
 
 fn store(node: &Node) -> Store<Want> {

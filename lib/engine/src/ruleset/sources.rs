@@ -18,6 +18,8 @@ use crate::identity::hashed_name;
 
 /// What the names of WireGuard devices of ours begin with.
 pub const WIREGUARD: &str = "clwg";
+/// What their sources are stored as: no network is called so.
+const TUNNELS: [&str; 2] = ["(wireguard)", "(wireguard, next)"];
 const UDP: u8 = 17;
 const LOCK: &str = "overlay sources";
 
@@ -27,7 +29,8 @@ const LOCK: &str = "overlay sources";
 pub struct Sources {
     /// The network.
     pub network: String,
-    /// Its VNI.
+    /// Its VNI; 0: it is no VXLAN, and what others send is none of our business.
+    #[serde(default)]
     pub vni: u32,
     /// The UDP port.
     pub port: u16,
@@ -62,7 +65,9 @@ pub(super) fn elements(all: &[Sources]) -> Elements {
     for sources in all {
         let comment = format!("overlay {}", sources.network);
         let of_network = || Element::new(Key::new().port(sources.port).vni(sources.vni));
-        elements.push(INET, "overlay_vnis", of_network().comment(&comment));
+        if sources.vni != 0 {
+            elements.push(INET, "overlay_vnis", of_network().comment(&comment));
+        }
         if sources.encrypted {
             elements.push(INET, "overlay_encrypted", of_network().comment(&comment));
         }
@@ -175,6 +180,23 @@ impl Ruleset<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Other people's firewalls let in what WireGuard hears from these, at its two ports.
+pub fn admit_tunnels(node: &Node, port: u16, from: &BTreeSet<IpAddr>) -> Result<()> {
+    let mut ruleset = Ruleset::open(node);
+    for (network, port) in TUNNELS.into_iter().zip([port, port.saturating_add(1)]) {
+        let network = network.to_owned();
+        let from = from.clone();
+        ruleset.set_sources(&Sources { network, vni: 0, port, encrypted: false, from })?;
+    }
+    Ok(())
+}
+
+/// Takes that back.
+pub fn dismiss_tunnels(node: &Node) -> Result<()> {
+    let mut ruleset = Ruleset::open(node);
+    TUNNELS.into_iter().try_for_each(|network| ruleset.forget_sources(network))
 }
 
 fn store(node: &Node) -> Store<Sources> {

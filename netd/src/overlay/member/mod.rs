@@ -57,6 +57,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_millis(250);
 const KEYS: &str = "keys";
 const CONFLISTS: &str = "conflists";
+/// So long after a change of links or addresses routes may follow, which nobody tells of.
+const MOVING: Duration = Duration::from_secs(15);
 const TELLER: &str = "overlay";
 
 /// What is to be done at the next turn.
@@ -107,6 +109,7 @@ pub(crate) fn start(shared: &Arc<Shared>, wake: Arc<Wake>, plane: Arc<ControlPla
             tunnels,
             unwanted: BTreeSet::new(),
             troubles: Troubles::default(),
+            moving_until: Instant::now(),
             rest_until: Instant::now(),
             regular: Instant::now(),
             node: shared.node(),
@@ -157,6 +160,8 @@ struct Member {
     /// Networks that are to be left at once.
     unwanted: BTreeSet<String>,
     troubles: Troubles,
+    /// Until then this node's addresses underneath are looked at again and again.
+    moving_until: Instant,
     /// Where many nodes change at once, what they said is applied together.
     rest_until: Instant,
     /// When all was compared with the kernel.
@@ -221,10 +226,12 @@ impl Member {
         }
     }
 
+    /// Containers' links come and go all the time. A host inside a container has a pair's end for
+    /// its card: it is told from those by its name.
     fn hear_notice(&mut self, notice: &Notice) {
         match notice {
-            Notice::LinkChanged { kind, .. } if kind == "veth" => {}
-            Notice::LinkGone { kind, .. } if kind == "veth" => {}
+            Notice::LinkChanged { name, kind } | Notice::LinkGone { name, kind }
+                if kind == "veth" && name.starts_with("veth") => {}
             Notice::SettingChanged => {}
             Notice::LinkChanged { .. } | Notice::LinkGone { .. } | Notice::Lost => {
                 self.due.all = true;
@@ -266,7 +273,9 @@ impl Member {
 
     /// Tells the other nodes where this one is.
     fn tell_address(&mut self, rtnl: &mut Rtnl) -> Result<()> {
-        if !std::mem::take(&mut self.due.address) {
+        if std::mem::take(&mut self.due.address) {
+            self.moving_until = Instant::now() + MOVING;
+        } else if Instant::now() > self.moving_until {
             return Ok(());
         }
         let addresses = underlay::addresses(rtnl, self.shared.config().overlay.address)?;
@@ -312,7 +321,7 @@ impl Member {
         let encrypted: Vec<OverlayNetwork> =
             self.plane.owned().into_iter().filter(|network| network.encrypted).collect();
         if encrypted.is_empty() {
-            self.tunnels.take_down(rtnl)?;
+            self.tunnels.take_down(&self.node, rtnl)?;
             self.advance(true);
             return Ok(());
         }
@@ -330,7 +339,8 @@ impl Member {
                 .filter_map(|node| Some((node.clone(), state.host(node)?.clone())));
             (hosts.collect::<Vec<_>>(), state.at().is_some())
         });
-        let applied = self.tunnels.settle(rtnl, &nodes, &self.addresses, complete)?;
+        let complete = complete && self.plane.is_complete();
+        let applied = self.tunnels.settle((&self.node, rtnl), &nodes, &self.addresses, complete)?;
         self.troubles.clear(KEYS);
         for (node, why) in &self.tunnels.refused {
             self.troubles.add(KEYS, format!("node {node}: {why}"));
@@ -365,10 +375,12 @@ impl Member {
             state.at().map(|_| state.networks().map(|n| (**n).clone()).collect::<Vec<_>>())
         });
         let (true, Some(networks)) = (self.due.networks, known) else { return };
+        let complete = self.plane.is_complete();
         let custom = self.data_dir != std::path::Path::new(cleat_front::DATA_DIR);
         let data_dir = custom.then_some(self.data_dir.as_path());
-        let errors = conflist::settle(&self.node.dirs().net, &networks, data_dir);
-        self.due.networks = !errors.is_empty();
+        let folder = &self.node.dirs().net;
+        let errors = conflist::settle(folder, &networks, complete, data_dir);
+        self.due.networks = !errors.is_empty() || !complete;
         self.troubles.clear(CONFLISTS);
         for error in errors {
             self.troubles.add(CONFLISTS, error.to_string());
@@ -434,7 +446,11 @@ impl Member {
         let underneath = Underneath { own: &self.addresses };
         let outer: &dyn Outer = if network.encrypted { &self.tunnels } else { &underneath };
         let me = self.plane.node();
-        let part = self.plane.view().read(|state| Part::of(network, held, (state, me), outer));
+        let mut part = self.plane.view().read(|state| Part::of(network, held, (state, me), outer));
+        // Asked after the claims were read: what was read before the store went back was complete.
+        if let Some(part) = &mut part {
+            part.segment.complete &= self.plane.is_complete();
+        }
         let part = part.ok_or_else(|| {
             "this node has no address that others could send to: no default route, and no \
              overlay.address in netd's configuration"
@@ -460,6 +476,9 @@ impl Member {
             self.troubles.add(&network.name, format!("node {node} is not sent to: {why}"));
         }
         let note = part.note(applied.mtu, self.plane.halted(&network.id));
+        for (_, why) in self.plane.troubles().into_iter().filter(|(of, _)| *of == network.name) {
+            self.troubles.halt(&network.name, why);
+        }
         if let Some(why) = &note.halted {
             self.troubles.halt(&network.name, why.clone());
         }

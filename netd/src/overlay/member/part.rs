@@ -14,8 +14,8 @@ use crate::overlay::view::State;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) segment: Segment,
-    /// The blocks that may be leased from.
-    usable: Vec<IpNet>,
+    /// The blocks that may be leased from, and the single addresses.
+    usable: (Vec<IpNet>, Vec<IpAddr>),
     draining: bool,
     /// Nodes that cannot be sent to, and why.
     pub(super) unreachable: Vec<String>,
@@ -71,7 +71,10 @@ impl Part {
                 complete: state.at().is_some() && unreachable.is_empty(),
                 network: network.clone(),
             },
-            usable: nets(&blocks, &Held::is_usable),
+            usable: (
+                nets(&blocks, &Held::is_usable),
+                nets(&singles, &Held::is_usable).iter().map(IpNet::addr).collect(),
+            ),
             draining: state.is_draining(me),
             unreachable,
         })
@@ -84,8 +87,8 @@ impl Part {
         Membership {
             network: self.segment.network.clone(),
             halted,
-            blocks: self.usable.clone(),
-            statics: self.segment.statics.clone(),
+            blocks: self.usable.0.clone(),
+            statics: self.usable.1.clone(),
             mtu,
         }
     }

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use cleat_engine::Node;
 use cleat_engine::kernel::Rtnl;
 use cleat_engine::overlay::OverlayNetwork;
 use cleat_engine::overlay::wireguard::{self, Applied};
+use cleat_engine::ruleset::sources;
 
 use super::part::Outer;
 use super::underlay::{local, same_family};
@@ -20,6 +22,7 @@ use crate::overlay::wireguard::{Announcement, Judgement, Phase, Wireguard};
 /// The keys, and what was made of them.
 pub(super) struct Tunnels {
     keys: Wireguard,
+    port: u16,
     /// What was judged of each node, so that nothing is judged twice.
     judged: BTreeMap<Arc<str>, Announcement>,
     /// Why nodes are not believed.
@@ -33,6 +36,7 @@ impl Tunnels {
     pub(super) fn open(state: &Path, node: &str, port: u16) -> Result<Self> {
         Ok(Self {
             keys: Wireguard::open(state, node, port, now())?,
+            port,
             judged: BTreeMap::new(),
             refused: BTreeMap::new(),
             are_up: true,
@@ -63,14 +67,19 @@ impl Tunnels {
     /// there are none. `complete`: these are all nodes.
     pub(super) fn settle(
         &mut self,
-        rtnl: &mut Rtnl,
+        (node, rtnl): (&Node, &mut Rtnl),
         nodes: &[(Arc<str>, Arc<Host>)],
         own: &[IpAddr],
         complete: bool,
     ) -> Result<Applied> {
-        for (node, host) in nodes {
-            self.judge(node, host)?;
+        for (id, host) in nodes {
+            // A pin that cannot be read is that node's trouble alone.
+            if let Err(error) = self.judge(id, host) {
+                self.refused.insert(id.clone(), error.to_string());
+            }
         }
+        let addresses = nodes.iter().flat_map(|(_, host)| host.addresses.iter().copied());
+        sources::admit_tunnels(node, self.port, &addresses.collect())?;
         let mine = local(own, nodes.iter().map(|(_, host)| host.addresses.as_slice()));
         let reached = nodes.iter().filter_map(|(node, host)| {
             Some((&**node, same_family(&host.addresses, mine.as_ref()?)?))
@@ -80,9 +89,10 @@ impl Tunnels {
     }
 
     /// There is no encrypted network here.
-    pub(super) fn take_down(&mut self, rtnl: &mut Rtnl) -> Result<()> {
+    pub(super) fn take_down(&mut self, node: &Node, rtnl: &mut Rtnl) -> Result<()> {
         if std::mem::take(&mut self.are_up) {
             wireguard::remove(rtnl)?;
+            sources::dismiss_tunnels(node)?;
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use cleat_engine::overlay::{Membership, OverlayNetwork, Want};
 use ipnet::IpNet;
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
+use crate::overlay::session::Standing;
 use crate::overlay::{ControlPlane, Error, Result};
 use crate::wake::Wake;
 
@@ -68,6 +70,8 @@ async fn obtain(
     want: &Want,
     have: Option<&Membership>,
 ) -> Result<Arc<OverlayNetwork>> {
+    let deadline = Instant::now() + PATIENCE;
+    ready(plane, deadline).await?;
     let network = plane.view().read(|state| state.network(&want.network).cloned());
     let network = network.ok_or_else(|| Error::Missing {
         kind: "network",
@@ -84,7 +88,25 @@ async fn obtain(
         }
     }
     if let Some(address) = want.address {
-        plane.address(&network, address, PATIENCE).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        plane.address(&network, address, left).await?;
     }
     Ok(network)
+}
+
+/// Who has just started has not heard of the store yet, and after a reboot acts for its node only
+/// when the time of the process before it has ended: containers that start with the host wait for
+/// it.
+async fn ready(plane: &ControlPlane, deadline: Instant) -> Result<()> {
+    let mut changes = plane.view().changes();
+    let is_listed = || plane.view().read(|state| state.at().is_some());
+    while !is_listed() || matches!(plane.standing(), Standing::Waiting(_)) {
+        if !matches!(timeout_at(deadline, changes.next()).await, Ok(Some(_))) {
+            break;
+        }
+    }
+    match plane.view().problem().filter(|_| !is_listed()) {
+        Some(problem) => Err(Error::unanswered("ask for what it holds", problem)),
+        None => Ok(()),
+    }
 }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::claims::{Books, Claims, Held, Reserve, Single};
+use super::claims::{Books, Claims, Held, Licence, Reserve, Single};
 use super::config::{Engine, OverlayConfig};
 use super::documents::Host;
 use super::error::{Error, Result};
@@ -287,6 +287,12 @@ impl ControlPlane {
         let is_usable = held.iter().any(|held| held.is_usable() && !held.is_single());
         let halted: Vec<String> = held.into_iter().filter_map(|held| held.halted).collect();
         (!is_usable && !halted.is_empty()).then(|| halted.join("; "))
+    }
+
+    /// What the store holds is all there is: not so after it went back, until all nodes had their
+    /// time to tell what they own, nor while this process does not act for its node.
+    pub fn is_complete(&self) -> bool {
+        self.view.went_back().is_none() && matches!(self.claims.licence(), Licence::Full { .. })
     }
 
     /// Everything that is owned by the books and may not be leased from: the network's name, and why.

@@ -74,8 +74,17 @@ impl Etcd {
     ) -> Result<T> {
         match tokio::time::timeout(self.timeout(), asked).await {
             Ok(answer) => answer.map_err(|error| Error::unanswered(doing, said(&error))),
-            Err(_) => Err(Error::unanswered(doing, self.too_late())),
+            Err(_) => {
+                self.abandon().await;
+                Err(Error::unanswered(doing, self.too_late()))
+            }
         }
+    }
+
+    /// A connection that came from an address which the host has no more hears nothing, and would
+    /// be waited for in vain: the next question makes another.
+    async fn abandon(&self) {
+        *self.client.lock().await = None;
     }
 
     fn timeout(&self) -> Duration {
@@ -137,7 +146,10 @@ impl Etcd {
                 return Err(Error::unanswered("commit", said(&error)));
             }
             Ok(Err(error)) => return Err(Error::unknown("commit", said(&error))),
-            Err(_) => return Err(Error::unknown("commit", self.too_late())),
+            Err(_) => {
+                self.abandon().await;
+                return Err(Error::unknown("commit", self.too_late()));
+            }
         };
         if !answer.succeeded() {
             return Ok(Outcome::Refused);
