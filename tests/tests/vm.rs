@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use cleat_tests::Report;
 
 /// The files of tests that run in a machine only, each with a test of its own below.
-const GUESTS: [&str; 9] = [
+const GUESTS: [&str; 10] = [
     "guest_bandwidth",
     "guest_bridge",
     "guest_host_device",
     "guest_links",
     "guest_nfs",
+    "guest_overlay",
     "guest_steps",
     "guest_volumes",
     "guest_vrf",
@@ -111,4 +112,9 @@ fn volumes_with_quotas() {
 #[test]
 fn encrypted_between_nodes() {
     run_all("guest_wireguard");
+}
+
+#[test]
+fn encrypted_overlays_with_netd() {
+    run_all("guest_overlay");
 }

@@ -52,6 +52,7 @@ fn wanted(count: u32, local: IpAddr) -> Result<Segment> {
         blocks: vec![block(0)?],
         statics: Vec::new(),
         peers: (1..=count).map(peer).collect::<Result<_>>()?,
+        senders: Vec::new(),
         complete: true,
     })
 }

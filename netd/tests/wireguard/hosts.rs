@@ -105,6 +105,14 @@ impl Hosts {
                     outer: peer.into(),
                 })
                 .to_vec(),
+            senders: self
+                .host(number)
+                .keys
+                .borrow()
+                .addresses_of(&name(other))
+                .into_iter()
+                .map(IpAddr::from)
+                .collect(),
             complete: true,
         };
         let folder = self.host(number).folder.path();

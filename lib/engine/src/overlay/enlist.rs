@@ -52,7 +52,8 @@ pub(super) fn links(node: &Node, rtnl: &mut Rtnl, segment: &Segment, switched: b
 pub(super) fn sources(node: &Node, segment: &Segment) -> Result<()> {
     let network = &segment.network;
     let mut ruleset = Ruleset::open(node);
-    let mut from: BTreeSet<IpAddr> = segment.peers.iter().map(|peer| peer.outer).collect();
+    let outers = segment.peers.iter().map(|peer| peer.outer);
+    let mut from: BTreeSet<IpAddr> = outers.chain(segment.senders.iter().copied()).collect();
     if !segment.complete {
         from.extend(ruleset.stored_sources(&network.name)?.into_iter().flat_map(|old| old.from));
     }

@@ -44,6 +44,8 @@ pub struct Segment {
     pub statics: Vec<IpAddr>,
     /// The blocks of the other nodes.
     pub peers: Vec<Peer>,
+    /// Addresses that the other nodes may send from beside those that they are sent to.
+    pub senders: Vec<IpAddr>,
     /// These are all peers there are: what the kernel has beside them goes.
     pub complete: bool,
 }

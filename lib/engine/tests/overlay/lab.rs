@@ -241,6 +241,7 @@ impl Hosts {
             blocks: host.blocks.clone(),
             statics: host.statics.clone(),
             peers,
+            senders: Vec::new(),
             complete: true,
         }
     }

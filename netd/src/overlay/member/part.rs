@@ -1,6 +1,7 @@
 //! This node's part of one network, made of what is known of it: what the kernel should have, and
 //! what the plugin may do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cleat_engine::overlay::{Membership, OverlayNetwork, Peer, Segment, vtep_mac};
@@ -26,6 +27,10 @@ pub(super) trait Outer {
     fn local(&self, network: &OverlayNetwork, state: &State) -> Option<IpAddr>;
     /// A node's end as seen from this one's; `None`: it cannot be sent to.
     fn of(&self, state: &State, node: &str, local: &IpAddr) -> Option<IpAddr>;
+    /// The ends that a node may send from, where it may have more than one.
+    fn senders(&self, _node: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
 }
 
 impl Part {
@@ -38,12 +43,13 @@ impl Part {
     ) -> Option<Self> {
         let local = outer.local(network, state)?;
         let mut peers = Vec::new();
-        let mut unreachable = Vec::new();
+        let (mut unreachable, mut owners) = (Vec::new(), BTreeSet::new());
         for (block, owner) in state.claims(&network.id).filter(|(_, owner)| &*owner.node != me) {
             match outer.of(state, &owner.node, &local) {
                 Some(outer) => {
                     let mac = vtep_mac(&owner.node, network.vni);
                     peers.push(Peer { block: *block, mac, outer });
+                    owners.insert(&*owner.node);
                 }
                 None => unreachable.push(owner.node.to_string()),
             }
@@ -61,6 +67,7 @@ impl Part {
                 blocks: nets(&blocks, &|_| true),
                 statics: nets(&singles, &|_| true).iter().map(IpNet::addr).collect(),
                 peers,
+                senders: owners.into_iter().flat_map(|node| outer.senders(node)).collect(),
                 complete: state.at().is_some() && unreachable.is_empty(),
                 network: network.clone(),
             },

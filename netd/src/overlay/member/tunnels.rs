@@ -128,6 +128,10 @@ impl Outer for Tunnels {
     fn of(&self, _: &State, node: &str, _: &IpAddr) -> Option<IpAddr> {
         self.keys.address_of(node).map(IpAddr::from)
     }
+
+    fn senders(&self, node: &str) -> Vec<IpAddr> {
+        self.keys.addresses_of(node).into_iter().map(IpAddr::from).collect()
+    }
 }
 
 fn now() -> u64 {

@@ -104,6 +104,13 @@ impl Wireguard {
         self.known.get(node).map(|keys| inner_address(node, keys.current))
     }
 
+    /// The addresses inside that a node may send from: while its keys change there are two. It
+    /// goes over to the newer one at a moment of its own.
+    pub fn addresses_of(&self, node: &str) -> Vec<Ipv6Addr> {
+        let keys = self.known.get(node).into_iter().flat_map(|known| &known.keys);
+        keys.map(|key| inner_address(node, key.generation)).collect()
+    }
+
     /// Forgets a node: what it announces next is pinned anew. Whether it was pinned.
     ///
     /// # Errors
