@@ -71,7 +71,9 @@ fn size(lab: &Lab) -> (usize, usize) {
 /// What differs, but for the daemon's own files and its table, whose flags old versions of nft
 /// print at random.
 fn difference(lab: &Lab, before: &Snapshot) -> String {
-    let own = ["file run/served/", "cleat-guard"];
+    // Who this node is among others, and what it knows of them, netd keeps.
+    let identity = ["file run/overlay/session.json", "file state/overlay/"];
+    let own = [&["file run/served/", "cleat-guard"][..], &identity].concat();
     let all = before.difference(&lab.snapshot());
     let lines = all.lines().filter(|line| !own.iter().any(|own| line.contains(own)));
     let is_off = |path: &&&str| lab.host.sysctl(path).as_deref() != Some("1");
