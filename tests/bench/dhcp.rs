@@ -137,5 +137,7 @@ fn leases() {
     };
     table(&[head, of(0, "cleat, netd as a whole"), of(1, "reference")]);
     verdict("memory of a full daemon", resident(pids[0]) / resident(pids[1]), 1.0);
+    // Before the nodes that they are on.
+    drop(netd);
     drop(servers);
 }
