@@ -203,6 +203,19 @@ impl<'l> Chain<'l> {
         }
     }
 
+    /// Attaches a container which then ends this way, and detaches it twice; what it left, and what
+    /// it took with it, is compared with [`Self::used`].
+    #[track_caller]
+    pub fn comes_and_goes(&self, end: End, before: &Snapshot) {
+        let container = self.lab.container();
+        let attached = self.attach(&container);
+        self.detach_by(end, &container, &attached);
+        self.detach_by(end, &container, &attached);
+        let difference = self.lab.changes(before);
+        let with = &self.conflist;
+        assert!(difference.is_empty(), "{with} {end:?}: not as before:\n{difference}");
+    }
+
     /// Attaches and detaches one container and returns what is there then: what a network keeps
     /// (bridge, chains, range cursor) is included, so any later difference is a container's.
     #[track_caller]

@@ -395,14 +395,8 @@ fn detach_leaves_nothing_however_the_container_ended() {
                 json!({"ipMasq": masquerade, "hairpinMode": true, "ipam": ranges(&[V4, V6])}),
             ));
             let before = chain.used();
-            let container = lab.container();
-            let attached = chain.attach(&container);
-            chain.detach_by(end, &container, &attached);
-            chain.detach_by(end, &container, &attached);
-            let what = format!("{end:?}, masquerade {masquerade}");
-            let difference = lab.changes(&before);
-            assert!(difference.is_empty(), "{what}: not as before:\n{difference}");
-            assert!(lab.leased("net").is_empty(), "{what}");
+            chain.comes_and_goes(end, &before);
+            assert!(lab.leased("net").is_empty(), "{end:?}, masquerade {masquerade}");
         }
     }
 }

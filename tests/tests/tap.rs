@@ -43,11 +43,7 @@ fn a_tap_stays_until_del() {
     assert!(container.ns.link("eth0").is_none());
     lab.assert_as_before(&before);
     for end in End::ALL {
-        let container = lab.container();
-        let attached = chain.attach(&container);
-        chain.detach_by(end, &container, &attached);
-        chain.detach_by(end, &container, &attached);
-        lab.assert_as_before(&before);
+        chain.comes_and_goes(end, &before);
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod known;
 mod link;
 mod list;
 mod options;
-mod overlay;
+pub(crate) mod overlay;
 pub(crate) mod remove;
 mod settings;
 mod settle;

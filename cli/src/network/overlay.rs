@@ -1,6 +1,8 @@
 //! Overlay networks: netd makes and removes them, since all nodes have to agree; each node's netd
 //! then writes their conflist, so that they are used as all networks are.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,29 +38,29 @@ struct Asked<'a> {
 /// A network as netd tells of it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OverlayReport {
-    pub(super) vni: u32,
-    pub(super) port: u16,
-    pub(super) encrypted: bool,
+pub(crate) struct OverlayReport {
+    pub(crate) name: String,
+    vni: u32,
+    pub(crate) port: u16,
+    pub(crate) encrypted: bool,
     /// In bytes; of a network that this node is a member of.
-    pub(super) mtu: Option<u32>,
-    pub(super) joined: bool,
-    pub(super) halted: Option<String>,
-    pub(super) peers: Vec<Peer>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) joined: bool,
+    pub(crate) halted: Option<String>,
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// A node with a part of the network.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Peer {
-    pub(super) node: String,
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) address: Option<String>,
-    pub(super) blocks: Vec<String>,
-    pub(super) alive: bool,
+pub(crate) struct Peer {
+    node: String,
+    pub(crate) name: String,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) blocks: Vec<IpNet>,
+    pub(crate) alive: bool,
     #[serde(default, rename = "self")]
-    pub(super) is_self: bool,
+    pub(crate) is_self: bool,
 }
 
 /// Has netd make a network. Its conflist is there when this returns.
@@ -123,11 +125,12 @@ pub(super) fn print(report: &OverlayReport, field: impl Fn(&str, &str)) {
     output::line("");
     let rows = report.peers.iter().map(|peer| {
         let name = if peer.is_self { format!("{} (here)", peer.name) } else { peer.name.clone() };
+        let blocks: Vec<String> = peer.blocks.iter().map(ToString::to_string).collect();
         let state = if peer.alive { "up" } else { "down" };
         [
             name,
-            peer.address.clone().unwrap_or_default(),
-            peer.blocks.join(", "),
+            peer.address.map(|address| address.to_string()).unwrap_or_default(),
+            blocks.join(", "),
             state.to_owned(),
             peer.node.clone(),
         ]
@@ -136,6 +139,7 @@ pub(super) fn print(report: &OverlayReport, field: impl Fn(&str, &str)) {
     output::line("");
 }
 
-fn path(name: &str) -> String {
+/// Where netd tells of a network.
+pub(crate) fn path(name: &str) -> String {
     format!("/v1/overlay/networks/{}", escaped(name))
 }

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use cleat_engine::kernel::Rtnl;
 use cleat_engine::overlay::{Applied, OverlayNetwork, Peer, Segment, segment, vtep_mac};
-use cleat_engine::plan::Inbound;
 use cleat_engine::{Dirs, Node};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -32,21 +31,7 @@ fn wanted(count: u32, local: IpAddr) -> Result<Segment> {
         Ok(Peer { block: block(n)?, mac: vtep_mac(&n.to_string(), VNI), outer })
     };
     Ok(Segment {
-        network: OverlayNetwork {
-            name: "peers".to_owned(),
-            id: "0123456789abcdef".to_owned(),
-            vni: VNI,
-            subnets: vec!["10.0.0.0/8".parse()?],
-            block_v4: 24,
-            block_v6: 80,
-            encrypted: false,
-            mtu: None,
-            port: 4789,
-            inbound: Inbound::Published,
-            dns: false,
-            labels: Default::default(),
-            created: 0,
-        },
+        network: OverlayNetwork::new("peers", "0123456789abcdef", VNI, vec!["10.0.0.0/8".parse()?]),
         mac: vtep_mac("self", VNI),
         local,
         blocks: vec![block(0)?],

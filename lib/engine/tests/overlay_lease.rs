@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cleat_engine::overlay::{self, Membership, OverlayLessor, OverlayNetwork, Want, joined};
-use cleat_engine::plan::{Grants, Inbound, Lessor};
+use cleat_engine::plan::{Grants, Lessor};
 use cleat_engine::records::Watch;
 use cleat_engine::{AttachmentId, Dirs, Node, service};
 
@@ -22,21 +22,11 @@ fn id(owner: &str) -> AttachmentId {
 }
 
 fn fresh() -> Membership {
+    let subnets = vec!["10.77.0.0/16".parse().unwrap()];
     Membership {
         network: OverlayNetwork {
-            name: "blue".into(),
-            id: "0123456789abcdef".into(),
-            vni: 4100,
-            subnets: vec!["10.77.0.0/16".parse().unwrap()],
             block_v4: 30,
-            block_v6: 64,
-            encrypted: false,
-            mtu: None,
-            port: 4789,
-            inbound: Inbound::Published,
-            dns: false,
-            labels: Default::default(),
-            created: 0,
+            ..OverlayNetwork::new("blue", "0123456789abcdef", 4100, subnets)
         },
         blocks: Vec::new(),
         statics: Vec::new(),

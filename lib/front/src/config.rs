@@ -108,6 +108,18 @@ pub fn requested_mac(request: &Request, order: &[RequestedMac]) -> Result<Option
     Ok(None)
 }
 
+/// The link address that is asked for, looked for in this order, or else what the key `mac` says.
+pub fn mac_or_configured(
+    request: &Request,
+    order: &[RequestedMac],
+    key: Option<&str>,
+) -> Result<Option<Mac>, Error> {
+    match (requested_mac(request, order)?, key) {
+        (None, Some(text)) => parse_mac("mac", text).map(Some),
+        (asked, _) => Ok(asked),
+    }
+}
+
 /// A link address that an interface may have.
 pub fn parse_mac(field: &str, text: &str) -> Result<Mac, Error> {
     let bad = |why: String| Error::invalid_config(format!("{field}: {why}"));

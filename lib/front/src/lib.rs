@@ -17,8 +17,8 @@ use cleat_engine::{AttachmentId, Dirs, Node};
 
 pub use addressing::{Addressing, collect_pool};
 pub use config::{
-    RequestedMac, check_masquerade_backend, gateway_priority, mtu, parse_mac, requested_mac,
-    runtime_value, settings_value,
+    RequestedMac, check_masquerade_backend, gateway_priority, mac_or_configured, mtu, parse_mac,
+    requested_mac, runtime_value, settings_value,
 };
 pub use convert::{attached_result, grants_of, own_addresses, remembered, result_of, route_grant};
 pub use errors::{code, to_cni};

@@ -130,21 +130,8 @@ mod tests {
     use super::*;
 
     fn network(name: &str, id: &str) -> OverlayNetwork {
-        OverlayNetwork {
-            name: name.into(),
-            id: id.into(),
-            vni: 4096,
-            subnets: vec!["10.128.0.0/16".parse().unwrap()],
-            block_v4: 24,
-            block_v6: 80,
-            encrypted: false,
-            mtu: None,
-            port: 4789,
-            inbound: Inbound::Published,
-            dns: true,
-            labels: Default::default(),
-            created: 0,
-        }
+        let subnets = vec!["10.128.0.0/16".parse().unwrap()];
+        OverlayNetwork { dns: true, ..OverlayNetwork::new(name, id, 4096, subnets) }
     }
 
     #[test]

@@ -4,17 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use cleat_engine::overlay::OverlayNetwork;
+use cleat_engine::overlay::{BLOCK_V4, BLOCK_V6, OverlayNetwork, PORT};
 use cleat_engine::plan::Inbound;
 use ipnet::IpNet;
 
 use super::error::{Error, Result};
 
-/// VXLAN's port.
-const PORT: u16 = 4789;
-/// The prefix lengths of blocks unless asked for.
-const BLOCK_V4: u8 = 24;
-const BLOCK_V6: u8 = 80;
 /// Blocks that a subnet should have at least, as a power of two, before they are made smaller.
 const FEWEST: u8 = 4;
 /// The largest VNI: 24 bits.
@@ -195,12 +190,8 @@ impl NetworkRequest {
             subnets.iter().find(|s| s.addr().is_ipv4() == v4).map_or(usual, |s| self.block(s))
         };
         Ok(OverlayNetwork {
-            name: self.name.clone(),
-            id: id.to_owned(),
-            vni,
             block_v4: block(true, BLOCK_V4),
             block_v6: block(false, BLOCK_V6),
-            subnets,
             encrypted: self.encrypted,
             mtu: self.mtu,
             port: self.port.unwrap_or(PORT),
@@ -208,6 +199,7 @@ impl NetworkRequest {
             dns: self.dns,
             created,
             labels: self.labels.clone(),
+            ..OverlayNetwork::new(&self.name, id, vni, subnets)
         })
     }
 

@@ -5,7 +5,7 @@ use cleat_cni::{Error, Request};
 use cleat_engine::kernel::Mac;
 use cleat_engine::plan::{Driver, NetworkPlan, TapPlan};
 use cleat_front::interface::{Interface, InterfacePlugin};
-use cleat_front::{RequestedMac, dns_plan, mtu, parse_mac, requested_mac};
+use cleat_front::{RequestedMac, dns_plan, mac_or_configured, mtu};
 use serde::Deserialize;
 
 /// The plugin.
@@ -47,11 +47,8 @@ impl Interface for Tap {
     }
 
     fn mac(request: &Request) -> Result<Option<Mac>, Error> {
-        let order = [RequestedMac::Capability, RequestedMac::Environment];
         let wire: Wire = request.config_as()?;
-        match (requested_mac(request, &order)?, wire.mac.as_deref()) {
-            (None, Some(text)) if !text.is_empty() => parse_mac("mac", text).map(Some),
-            (asked, _) => Ok(asked),
-        }
+        let order = [RequestedMac::Capability, RequestedMac::Environment];
+        mac_or_configured(request, &order, wire.mac.as_deref())
     }
 }

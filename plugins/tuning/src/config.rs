@@ -6,7 +6,7 @@ use std::fmt;
 use cleat_cni::{Error, Request};
 use cleat_engine::record::LinkState;
 use cleat_engine::tuning::{Tune, sysctl_path};
-use cleat_front::{RequestedMac, attachment, parse_mac, requested_mac, settings_value, to_cni};
+use cleat_front::{RequestedMac, attachment, mac_or_configured, settings_value, to_cni};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -36,10 +36,7 @@ pub(crate) fn read(request: &Request) -> Result<Tune, Error> {
         sysctl_path(key, &request.ifname).map_err(to_cni)?;
     }
     let order = [RequestedMac::Args, RequestedMac::Capability, RequestedMac::Environment];
-    let mac = match (requested_mac(request, &order)?, wire.mac.as_deref()) {
-        (None, Some(text)) => Some(parse_mac("mac", text)?),
-        (asked, _) => asked,
-    };
+    let mac = mac_or_configured(request, &order, wire.mac.as_deref())?;
     // Zero and false are what is not asked for, as the reference plugin has it.
     let number = |own: Option<u32>, network: Option<u32>| own.or(network).filter(|n| *n > 0);
     let switch = |own: Option<bool>, network: Option<bool>| own.or(network).filter(|on| *on);

@@ -15,6 +15,7 @@ pub mod wireguard;
 
 pub use lease::{OverlayLessor, joined};
 pub use membership::{Membership, forget, membership, memberships, note, using};
-pub use network::{OverlayNetwork, bridge_name, vxlan_name};
+pub use network::{BLOCK_V4, BLOCK_V6, OverlayNetwork, PORT, bridge_name, vxlan_name};
 pub use segment::{Applied, Peer, Segment, vtep_mac};
+pub use underlay::overhead;
 pub use want::{Want, answered, ask, wants};

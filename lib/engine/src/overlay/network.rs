@@ -50,7 +50,33 @@ impl Document for OverlayNetwork {
     const SCHEMA: u32 = 1;
 }
 
+/// The UDP port of VXLAN (RFC 7348, section 8).
+pub const PORT: u16 = 4789;
+/// The prefix lengths of blocks unless asked for.
+pub const BLOCK_V4: u8 = 24;
+/// See [`BLOCK_V4`].
+pub const BLOCK_V6: u8 = 80;
+
 impl OverlayNetwork {
+    /// A network of which nothing more is asked.
+    pub fn new(name: &str, id: &str, vni: u32, subnets: Vec<IpNet>) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            vni,
+            subnets,
+            block_v4: BLOCK_V4,
+            block_v6: BLOCK_V6,
+            encrypted: false,
+            mtu: None,
+            port: PORT,
+            inbound: Inbound::Published,
+            dns: false,
+            labels: BTreeMap::new(),
+            created: 0,
+        }
+    }
+
     /// The prefix length of a node's blocks of a subnet.
     pub fn block_length(&self, subnet: &IpNet) -> u8 {
         if subnet.addr().is_ipv4() { self.block_v4 } else { self.block_v6 }

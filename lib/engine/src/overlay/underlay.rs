@@ -20,11 +20,16 @@ const LEAST_V6: u32 = 1280;
 /// Links whose routes are looked through, one dump each.
 const FEW: usize = 16;
 
+/// What is around a frame's payload between nodes at addresses such as this one, in bytes.
+pub fn overhead(outer: &IpAddr) -> u32 {
+    if outer.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 }
+}
+
 /// The containers' MTU: what was asked for, or the most that goes to all peers in one piece.
 pub(super) fn mtu(rtnl: &mut Rtnl, segment: &Segment) -> Result<u32> {
     let network = &segment.network;
     let failed = |problem: String| Error::Overlay { network: network.name.clone(), problem };
-    let overhead = if segment.local.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+    let overhead = overhead(&segment.local);
     let carried = carried(rtnl, segment)?.ok_or_else(|| {
         let local = segment.local;
         failed(format!("no link of this host has the address {local}, which its packets come from"))

@@ -371,19 +371,9 @@ impl Hosts {
 }
 
 fn network() -> OverlayNetwork {
+    let subnets = vec!["10.77.0.0/16".parse().unwrap(), "fd77::/48".parse().unwrap()];
     OverlayNetwork {
-        name: NETWORK.to_owned(),
-        id: "0123456789abcdef".to_owned(),
-        vni: 4100,
-        subnets: vec!["10.77.0.0/16".parse().unwrap(), "fd77::/48".parse().unwrap()],
-        block_v4: 24,
         block_v6: 64,
-        encrypted: false,
-        mtu: None,
-        port: 4789,
-        inbound: Inbound::Published,
-        dns: false,
-        labels: Default::default(),
-        created: 0,
+        ..OverlayNetwork::new(NETWORK, "0123456789abcdef", 4100, subnets)
     }
 }

@@ -287,11 +287,14 @@ impl Member {
     }
 
     fn settle_conflists(&mut self) {
+        if !self.due.networks {
+            return;
+        }
         // Nothing is removed for want of knowledge.
         let known = self.plane.view().read(|state| {
             state.at().map(|_| state.networks().map(|n| (**n).clone()).collect::<Vec<_>>())
         });
-        let (true, Some(networks)) = (self.due.networks, known) else { return };
+        let Some(networks) = known else { return };
         let complete = self.plane.is_complete();
         let custom = self.data_dir != std::path::Path::new(cleat_front::DATA_DIR);
         let data_dir = custom.then_some(self.data_dir.as_path());
@@ -363,16 +366,14 @@ impl Member {
         let underneath = Underneath { own: &self.addresses };
         let outer: &dyn Outer = if network.encrypted { &self.tunnels } else { &underneath };
         let me = self.plane.node();
-        let mut part = self.plane.view().read(|state| Part::of(network, held, (state, me), outer));
-        // Asked after the claims were read: what was read before the store went back was complete.
-        if let Some(part) = &mut part {
-            part.segment.complete &= self.plane.is_complete();
-        }
-        let part = part.ok_or_else(|| {
+        let part = self.plane.view().read(|state| Part::of(network, held, (state, me), outer));
+        let mut part = part.ok_or_else(|| {
             "this node has no address that others could send to: no default route, and no \
              overlay.address in netd's configuration"
                 .to_owned()
         })?;
+        // Asked after the claims were read: what was read before the store went back was complete.
+        part.segment.complete &= self.plane.is_complete();
         let applied =
             segment::apply(&self.node, rtnl, &part.segment).map_err(|error| error.to_string())?;
         if !applied.nothing() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::engine::{Engine, Snapshot};
-use super::{Answer, Batch, Feed, Lease, Listing, Outcome, Position, Range, Store, Txn};
+use super::{Answer, Batch, Feed, Lease, Listing, Outcome, Position, Range, Store, Txn, feed};
 use crate::overlay::error::{Error, Result};
 
 const NAME: &str = "store";
@@ -142,21 +142,12 @@ struct LocalFeed {
 impl Feed for LocalFeed {
     fn next(&mut self) -> Answer<'_, Batch> {
         Box::pin(async move {
-            loop {
-                let shared = self.store.shared.clone();
-                let mut stirred = std::pin::pin!(shared.stirred.notified());
-                stirred.as_mut().enable();
-                let (changes, at) = {
-                    let engine = shared.engine();
-                    (engine.changes(&self.range, self.after), engine.at())
-                };
-                let Some(changes) = changes else { return Ok(Batch::Compacted) };
-                self.after = at;
-                if !changes.is_empty() {
-                    return Ok(Batch::Changes { changes, at });
-                }
-                stirred.await;
-            }
+            let Self { store, range, after } = self;
+            let look = |see: &mut dyn FnMut(&Engine)| {
+                see(&store.shared.engine());
+                Ok(())
+            };
+            feed::next(range, after, &store.shared.stirred, look).await
         })
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::engine::{Engine, Snapshot};
-use super::{Answer, Batch, Feed, Lease, Listing, Outcome, Position, Range, Store, Txn};
+use super::{Answer, Batch, Feed, Lease, Listing, Outcome, Position, Range, Store, Txn, feed};
 use crate::overlay::error::{Error, Result};
 
 /// Called before and after each operation: where a scheduler may let others go first.
@@ -215,22 +215,12 @@ struct MemoryFeed {
 impl Feed for MemoryFeed {
     fn next(&mut self) -> Answer<'_, Batch> {
         Box::pin(async move {
-            loop {
-                let shared = self.client.shared.clone();
-                let mut stirred = std::pin::pin!(shared.stirred.notified());
-                // From here on nothing is missed, though it is not awaited yet.
-                stirred.as_mut().enable();
-                let (changes, at) = {
-                    let engine = self.client.reach("watch")?;
-                    (engine.changes(&self.range, self.after), engine.at())
-                };
-                let Some(changes) = changes else { return Ok(Batch::Compacted) };
-                self.after = at;
-                if !changes.is_empty() {
-                    return Ok(Batch::Changes { changes, at });
-                }
-                stirred.await;
-            }
+            let Self { client, range, after } = self;
+            let look = |see: &mut dyn FnMut(&Engine)| {
+                see(&*client.reach("watch")?);
+                Ok(())
+            };
+            feed::next(range, after, &client.shared.stirred, look).await
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod engine;
 mod etcd;
+mod feed;
 mod local;
 mod memory;
 
